@@ -1,0 +1,37 @@
+# Two commands do all the set-up: `make up` and `make test`. GNU make 3.81 will do.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+PY = .venv/bin/python
+ROOTS = src/mta_sts components/pulumi_mta_sts sandbox
+
+.PHONY: help up preview down test lint format
+help: ## What can be made.
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1 - /'
+
+up: .venv/.ready ## Deploy the sandbox stack, then deliver mail to its domains.
+	@$(PY) -m sandbox up
+preview: .venv/.ready ## Show what `make up` would change.
+	@$(PY) -m sandbox preview
+down: .venv/.ready ## End the sandbox's processes and throw its world and state away.
+	@$(PY) -m sandbox down
+
+test: .venv/.ready ## Lint and types, then every test.
+	@$(MAKE) lint
+	$(PY) -m pytest -n 2
+lint: .venv/.ready ## Ruff and mypy.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy $(ROOTS)
+	$(PY) -m mypy __main__.py
+	$(PY) -m mypy components/__main__.py
+format: .venv/.ready ## Let ruff format and fix.
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+.venv/.ready: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none found (set PYTHON=/path/to/python3)"; exit 1; }
+	@echo "Installing into .venv ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(PY) -m pip install --quiet --editable '.[pulumi]' --group dev
+	@touch $@

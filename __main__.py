@@ -1,0 +1,19 @@
+"""One environment's mail domains: stack configuration in, components out."""
+
+from pathlib import Path
+
+import pulumi
+from pulumi_mta_sts import MtaSts, PolicyHost, host_bucket, judge
+from pulumi_mta_sts.stack_config import read_stack_config
+
+HOST = "policy-host"
+
+config = read_stack_config(Path(__file__).parent / "stacks" / "schema.json")
+# Every domain is judged before the first resource of any is registered.
+judge(config.domains, host_bucket(HOST, config.host, None))
+
+host = PolicyHost(HOST, {"domains": config.hosted, **config.host})
+for domain in config.domains:
+    shared = {"bucket": host.bucket_name, "target": host.target}
+    published = MtaSts(domain["domain"], {**domain, "host": shared})
+    pulumi.export(domain["domain"], {"id": published.policy_id, "policy": published.policy_body})

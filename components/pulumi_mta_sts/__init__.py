@@ -1,0 +1,17 @@
+"""Pulumi components that publish MTA-STS (RFC 8461) and TLS reporting (RFC 8460), with AWS and Cloudflare."""
+
+from pulumi_mta_sts.judgement import Judged, judge
+from pulumi_mta_sts.mta_sts import MtaSts, MtaStsArgs, SharedHost
+from pulumi_mta_sts.policy_host import HostedDomain, PolicyHost, PolicyHostArgs, host_bucket
+
+__all__ = [
+    "HostedDomain",
+    "Judged",
+    "MtaSts",
+    "MtaStsArgs",
+    "PolicyHost",
+    "PolicyHostArgs",
+    "SharedHost",
+    "host_bucket",
+    "judge",
+]

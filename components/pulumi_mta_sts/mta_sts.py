@@ -1,0 +1,194 @@
+"""MtaSts: everything that one mail domain publishes for MTA-STS and TLS reporting."""
+
+from collections.abc import Sequence
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+
+from mta_sts import render_sts_record, render_tlsrpt_record, txt_presentation
+from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, policy_key
+from pulumi_mta_sts import dns
+from pulumi_mta_sts.judgement import Judged, judge
+from pulumi_mta_sts.live import all_behind
+from pulumi_mta_sts.policy_host import PolicyHost, host_bucket
+
+
+class SharedHost(TypedDict):
+    """A policy host that serves other domains too, as plain values."""
+
+    bucket: str
+    """Name of its bucket, plain: it must be known at plan time."""
+    target: pulumi.Input[str]
+    """Name that `mta-sts.DOMAIN` points at (the host's output `target`)."""
+
+
+class MtaStsArgs(TypedDict):
+    """What a domain publishes. What decides the policy is plain data, known at plan time."""
+
+    domain: str
+    """The mail domain, such as `example.com`; U-labels are taken and published as A-labels."""
+    mx: NotRequired[list[Any] | None]
+    """MX patterns (`*.mail.example.net`), or objects `{host, preference}` where the MX records are managed here."""
+    mode: NotRequired[str | None]
+    """`testing` (default), `enforce` or `none` (RFC 8461 §3.2)."""
+    max_age: NotRequired[int | None]
+    """Seconds that a sender may keep the policy: 86400 by default, 1209600 in enforce."""
+    reports: NotRequired[list[str] | None]
+    """Where TLS reports go: `mailto:` or `https:` URIs (RFC 8460 §3)."""
+    zone: NotRequired[str | None]
+    """The Cloudflare zone by name; by default the longest one that holds the domain."""
+    zone_id: NotRequired[pulumi.Input[str] | None]
+    """The Cloudflare zone by id. An output is taken, but then live records can't be read before the change."""
+    host: NotRequired[SharedHost | None]
+    """A shared policy host; by default the domain gets its own."""
+    manage_mx: NotRequired[bool | None]
+    """Whether the MX records are made here too, from `mx`."""
+    epoch: NotRequired[str | None]
+    """Change it to make every sender fetch again: it goes into the id."""
+    acknowledge: NotRequired[str | None]
+    """The reason why `enforce` is right without evidence from reports; shown to reviewers."""
+    adopt: NotRequired[bool | None]
+    """Import records that exist already; they stay as they are in that update, and the next one publishes."""
+    txt_ttl: NotRequired[int | None]
+    """Seconds resolvers may keep the TXT records: 300 by default."""
+    mx_ttl: NotRequired[int | None]
+    """Seconds resolvers may keep the MX records: 300 by default."""
+    cname_ttl: NotRequired[int | None]
+    """Seconds resolvers may keep the policy host's CNAME: 300 by default."""
+    tags: NotRequired[dict[str, str] | None]
+    """Tags for everything at AWS that can carry them."""
+
+
+class MtaSts(pulumi.ComponentResource):
+    """The policy object, the `mta-sts` CNAME, the `_mta-sts` and `_smtp._tls` records, on request the MX records."""
+
+    policy_id: pulumi.Output[str]
+    """The id that `_mta-sts` shows for this policy."""
+    policy_url: pulumi.Output[str]
+    """Where senders fetch the policy."""
+    policy_body: pulumi.Output[str]
+    """The policy as served."""
+    sts_record_name: pulumi.Output[str]
+    """Name of the MTA-STS discovery record."""
+    tlsrpt_record_name: pulumi.Output[str | None]
+    """Name of the TLS reporting record, where reports are asked for."""
+
+    def __init__(self, name: str, args: MtaStsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Publish MTA-STS for one domain.
+
+        Raises pulumi.InputPropertiesError with every problem before anything is registered.
+        """
+        shared = args.get("host")
+        host_name = f"{name}-host"
+        bucket = shared["bucket"] if shared else host_bucket(host_name, {}, opts)
+        (judged,) = judge([args], bucket, opts, path="")
+        super().__init__("mta-sts:index:MtaSts", name, {}, opts)
+        config = judged.config
+
+        if shared:
+            target = shared["target"]
+        else:
+            target = PolicyHost(
+                host_name,
+                {
+                    "domains": [{"domain": config.domain, "zone_id": judged.zone_id}],
+                    "bucket": bucket,
+                    "tags": args.get("tags"),
+                },
+                pulumi.ResourceOptions(parent=self),
+            ).target
+
+        # The target stands for all of the host's resources: who waits for it, waits for them.
+        host_ready = all_behind(target)
+        wanted = _wanted_records(judged, target)
+        look_first = dns.no_second_record(f"{name}-no-second-record", opts)
+
+        def record(role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
+            """Register the record of one role."""
+            standing = judged.existing.get(role) if config.adopt else None
+            made: pulumi.Resource = dns.make(
+                f"{name}-{role}",
+                judged.zone_id,
+                wanted.pop(role),
+                pulumi.ResourceOptions(
+                    parent=self,
+                    depends_on=after,
+                    import_=f"{standing.zone_id}/{standing.id}" if standing else None,
+                    hooks=pulumi.ResourceHookBinding(before_create=[look_first]),
+                ),
+                adopting=judged.adopting.get(role),
+            )
+            return made
+
+        # Records taken over come first: the policy object then remembers that they were.
+        taken_over = [record(role, ()) for role in judged.adopting]
+        policy = aws.s3.BucketObjectv2(
+            f"{name}-policy",
+            bucket=bucket,
+            key=policy_key(config.domain),
+            content=judged.body.decode(),
+            # Many senders refuse any other media type (RFC 8461 §3.2).
+            content_type="text/plain; charset=utf-8",
+            metadata=_metadata(judged),
+            tags=args.get("tags"),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[host_ready, *taken_over],
+                # Deleting the object deletes all its versions, and with them what senders may still hold.
+                retain_on_delete=True,
+            ),
+        )
+        # RFC 8461 §8.1: the policy first, by its host, then the id that makes senders fetch it, then new MX hosts.
+        published: list[pulumi.Input[pulumi.Resource]] = [host_ready, policy]
+        for role in list(wanted):
+            published.append(record(role, tuple(published)))
+
+        self.policy_id = pulumi.Output.from_input(judged.policy_id)
+        self.policy_url = pulumi.Output.from_input(f"https://mta-sts.{config.domain}/.well-known/mta-sts.txt")
+        self.policy_body = pulumi.Output.from_input(judged.body.decode())
+        self.sts_record_name = pulumi.Output.from_input(f"_mta-sts.{config.domain}")
+        self.tlsrpt_record_name = pulumi.Output.from_input(f"_smtp._tls.{config.domain}" if config.reports else None)
+        self.register_outputs(
+            {
+                "policy_id": self.policy_id,
+                "policy_url": self.policy_url,
+                "policy_body": self.policy_body,
+                "sts_record_name": self.sts_record_name,
+                "tlsrpt_record_name": self.tlsrpt_record_name,
+            }
+        )
+
+
+def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.Record]:
+    """Return the records by role, in the order in which they may appear."""
+    config = judged.config
+    domain = config.domain
+    wanted = {"policy-host": dns.Record(name=f"mta-sts.{domain}", type="CNAME", content=target, ttl=config.cname_ttl)}
+    if config.reports:
+        text = render_tlsrpt_record(config.reports)
+        wanted["tlsrpt-record"] = dns.Record(
+            name=f"_smtp._tls.{domain}", type="TXT", content=txt_presentation(text), ttl=config.txt_ttl
+        )
+    wanted["sts-record"] = dns.Record(
+        name=f"_mta-sts.{domain}",
+        type="TXT",
+        content=txt_presentation(render_sts_record(judged.policy_id)),
+        ttl=config.txt_ttl,
+    )
+    if config.manage_mx:
+        for entry in config.mx:
+            # By host, never by index: reordering the list changes nothing.
+            wanted[f"mx-{entry.host}"] = dns.Record(
+                name=domain, type="MX", content=entry.host, ttl=config.mx_ttl, priority=entry.preference
+            )
+    return wanted
+
+
+def _metadata(judged: Judged) -> dict[str, str]:
+    metadata = {ID_METADATA: judged.policy_id}
+    if judged.config.epoch:
+        metadata[EPOCH_METADATA] = judged.config.epoch
+    if judged.adopting:
+        metadata[ADOPTED_METADATA] = " ".join(sorted(record.id for record in judged.adopting.values()))
+    return metadata

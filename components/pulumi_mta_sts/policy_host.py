@@ -1,0 +1,340 @@
+"""PolicyHost: the HTTPS host that serves MTA-STS policies, for one domain or many."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NotRequired, TypedDict
+
+import pulumi
+import pulumi_aws as aws
+
+from mta_sts import Finding, MtaStsError, normalise_host
+from pulumi_mta_sts import aws_access, dns
+from pulumi_mta_sts.judgement import caa_findings, find_zone_id, raise_together
+
+CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
+"""CloudFront's managed cache policy: an edge that keeps nothing can't serve yesterday's file under today's id."""
+
+CERTIFICATE_REGION = "us-east-1"
+"""Where a certificate for CloudFront must be, whatever region the bucket is in."""
+
+_MOST_ALIASES = 100  # of one distribution (CloudFront quotas)
+_MOST_CERTIFICATE_NAMES = 100  # after a quota increase; 10 by default (ACM quotas)
+_LONGEST_FIRST_NAME = 64  # of a certificate: its common name (ACM)
+_LONGEST_BUCKET_NAME = 63
+
+
+class HostedDomain(TypedDict):
+    """A domain whose policy the host serves."""
+
+    domain: str
+    """The mail domain, such as `example.com`."""
+    zone: NotRequired[str | None]
+    """The Cloudflare zone by name; by default the longest one that holds the domain."""
+    zone_id: NotRequired[pulumi.Input[str] | None]
+    """The Cloudflare zone by id, instead of by name."""
+
+
+class PolicyHostArgs(TypedDict):
+    """What a policy host serves, and from where."""
+
+    domains: list[HostedDomain]
+    """The domains served, plain data: they decide certificate and aliases."""
+    bucket: NotRequired[str | None]
+    """Name of the bucket that is made for the policies; by default from the component's name and the account."""
+    certificate_names: NotRequired[int | None]
+    """How many names the AWS account allows on one certificate: 10 by default, up to 100 after a quota increase."""
+    tags: NotRequired[dict[str, str] | None]
+    """Tags for everything that can carry them."""
+
+
+class PolicyHost(pulumi.ComponentResource):
+    """A private, versioned bucket behind one CloudFront distribution that serves each domain its own policy object."""
+
+    bucket: pulumi.Output[str]
+    """Name of the bucket that holds the policy objects and their versions."""
+    target: pulumi.Output[str]
+    """Name that each `mta-sts.DOMAIN` CNAME points at; known once the host can serve."""
+    distribution_arn: pulumi.Output[str]
+    """ARN of the CloudFront distribution."""
+    certificate_arn: pulumi.Output[str]
+    """ARN of the validated certificate."""
+
+    def __init__(self, name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        """Create a policy host.
+
+        Raises pulumi.InputPropertiesError, before anything is registered, where a certificate could not be issued.
+        """
+        bucket_name = host_bucket(name, args, opts)
+        hosted = _judge_host(args, opts)
+        super().__init__("mta-sts:index:PolicyHost", name, {}, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        tags = args.get("tags")
+
+        bucket = aws.s3.Bucket(
+            f"{name}-bucket",
+            bucket=bucket_name,
+            # The history in it ends with the bucket: nothing else may delete a version.
+            force_destroy=True,
+            tags=tags,
+            opts=child,
+        )
+        settings = _bucket_settings(name, bucket, child)
+        validation = _certificate(name, hosted, tags, child)
+        distribution = _distribution(name, bucket, validation, sorted(hosted), tags=tags, child=child)
+        reading = aws.s3.BucketPolicy(
+            f"{name}-bucket-policy",
+            bucket=bucket.id,
+            policy=pulumi.Output.all(bucket.arn, distribution.arn).apply(lambda arns: bucket_policy(*arns)),
+            # S3 refuses a policy that arrives while public access is being blocked (OperationAborted).
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=settings)),
+        )
+
+        self.bucket_name = bucket_name
+        self.bucket = bucket.bucket
+        # Whoever uses the target waits for all of the host.
+        self.target = pulumi.Output.all(
+            distribution.domain_name, reading.id, *[setting.id for setting in settings]
+        ).apply(lambda known: str(known[0]))
+        self.distribution_arn = distribution.arn
+        self.certificate_arn = validation.certificate_arn
+        self.register_outputs(
+            {
+                "bucket": self.bucket,
+                "target": self.target,
+                "distribution_arn": self.distribution_arn,
+                "certificate_arn": self.certificate_arn,
+            }
+        )
+
+
+def host_bucket(name: str, args: Mapping[str, Any], opts: pulumi.ResourceOptions | None) -> str:
+    """Return the bucket's name, known at plan time: the given one, or one that is unique to the account."""
+    given = args.get("bucket")
+    if given:
+        return str(given)
+    suffix = f"-{aws_access.account(opts)}"
+    return f"{name.lower()[: _LONGEST_BUCKET_NAME - len(suffix)]}{suffix}"
+
+
+def bucket_policy(bucket_arn: str, distribution_arn: str) -> str:
+    """Return the bucket policy: this distribution may read objects, and nobody may speak without TLS."""
+    return json.dumps(
+        {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "ServePolicies",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "cloudfront.amazonaws.com"},
+                    "Action": "s3:GetObject",
+                    "Resource": f"{bucket_arn}/*",
+                    "Condition": {"StringEquals": {"AWS:SourceArn": distribution_arn}},
+                },
+                {
+                    "Sid": "OnlyTls",
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": "s3:*",
+                    "Resource": [bucket_arn, f"{bucket_arn}/*"],
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                },
+            ],
+        }
+    )
+
+
+def _judge_host(args: PolicyHostArgs, opts: pulumi.ResourceOptions | None) -> dict[str, pulumi.Input[str]]:
+    """Return the zone id of each domain; raises pulumi.InputPropertiesError with every error."""
+    findings: list[Finding] = []
+    hosted: dict[str, pulumi.Input[str]] = {}
+    for index, entry in enumerate(args["domains"]):
+        path = f"domains[{index}]"
+        try:
+            domain = normalise_host(entry["domain"])
+        except MtaStsError as error:
+            findings += [Finding(f.rule, f"{path}.domain", f.message) for f in error.findings]
+            continue
+        zone_id, not_found = find_zone_id(domain, entry.get("zone"), entry.get("zone_id"), opts)
+        findings += [Finding(f.rule, f"{path}.zone", f.message) for f in not_found]
+        if domain in hosted:
+            findings.append(Finding("domain-twice", f"{path}.domain", f"{domain} is listed twice; list it once"))
+        hosted[domain] = zone_id
+    findings += _too_many(len(args["domains"]), int(args.get("certificate_names") or 10))
+    readable = [zone_id for zone_id in hosted.values() if isinstance(zone_id, str) and zone_id]
+    live = dns.records(readable, opts)
+    for domain, zone_id in hosted.items():
+        findings += caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
+    if hosted and min(len(_policy_host(domain)) for domain in hosted) > _LONGEST_FIRST_NAME:
+        message = (
+            f"no policy host name is at most {_LONGEST_FIRST_NAME} characters long, as ACM demands of a certificate's "
+            "first name; serve these domains together with a shorter one"
+        )
+        findings.append(Finding("certificate-name-too-long", "domains", message))
+    raise_together(findings)
+    return hosted
+
+
+def _too_many(count: int, certificate_names: int) -> list[Finding]:
+    if count == 0:
+        return [Finding("no-domains", "domains", "a policy host serves at least one domain; got none, list one")]
+    most = min(certificate_names, _MOST_CERTIFICATE_NAMES, _MOST_ALIASES)
+    if count <= most:
+        return []
+    message = (
+        f"{count} domains on one host, but its certificate and distribution take {most}; split them over several "
+        f"hosts, or raise the ACM quota `names per certificate` (at most {_MOST_CERTIFICATE_NAMES}) and set "
+        "`certificate_names`"
+    )
+    return [Finding("too-many-domains", "domains", message)]
+
+
+def _policy_host(domain: str) -> str:
+    return f"mta-sts.{domain}"  # RFC 8461 §3.3
+
+
+def _bucket_settings(
+    name: str, bucket: aws.s3.Bucket, child: pulumi.ResourceOptions
+) -> Sequence[pulumi.CustomResource]:
+    return [
+        aws.s3.BucketVersioning(
+            f"{name}-versioning",
+            bucket=bucket.id,
+            versioning_configuration={"status": "Enabled"},
+            opts=child,
+        ),
+        aws.s3.BucketServerSideEncryptionConfiguration(
+            f"{name}-encryption",
+            bucket=bucket.id,
+            rules=[{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
+            opts=child,
+        ),
+        aws.s3.BucketPublicAccessBlock(
+            f"{name}-public-access",
+            bucket=bucket.id,
+            block_public_acls=True,
+            block_public_policy=True,
+            ignore_public_acls=True,
+            restrict_public_buckets=True,
+            opts=child,
+        ),
+        aws.s3.BucketOwnershipControls(
+            f"{name}-ownership",
+            bucket=bucket.id,
+            rule={"object_ownership": "BucketOwnerEnforced"},
+            opts=child,
+        ),
+    ]
+
+
+def _certificate(
+    name: str,
+    hosted: Mapping[str, pulumi.Input[str]],
+    tags: Mapping[str, str] | None,
+    child: pulumi.ResourceOptions,
+) -> aws.acm.CertificateValidation:
+    names = sorted((_policy_host(domain) for domain in hosted), key=lambda host: (len(host), host))
+    certificate = aws.acm.Certificate(
+        f"{name}-certificate",
+        domain_name=names[0],  # the shortest: ACM limits the first name's length
+        subject_alternative_names=sorted(names[1:]) or None,
+        validation_method="DNS",
+        region=CERTIFICATE_REGION,
+        tags=tags,
+        opts=child,
+    )
+    records = [
+        dns.make(
+            # Named after the domain: a replaced certificate asks for the same record.
+            f"{name}-validation-{domain}",
+            zone_id,
+            _validation_record(certificate, _policy_host(domain)),
+            child,
+        )
+        for domain, zone_id in sorted(hosted.items())
+    ]
+    return aws.acm.CertificateValidation(
+        f"{name}-certificate-validation",
+        certificate_arn=certificate.arn,
+        validation_record_fqdns=[record.name for record in records],
+        region=CERTIFICATE_REGION,
+        opts=child,
+    )
+
+
+def _validation_record(certificate: aws.acm.Certificate, host: str) -> dns.Record:
+    # By name, never by index: ACM's order is not ours.
+    option = certificate.domain_validation_options.apply(
+        lambda options: next(option for option in options if option.domain_name == host)
+    )
+    # Cloudflare strips trailing dots; sent with one, every refresh would show drift.
+    return dns.Record(
+        name=option.apply(lambda known: known.resource_record_name.rstrip(".")),
+        type="CNAME",
+        content=option.apply(lambda known: known.resource_record_value.rstrip(".")),
+        ttl=300,
+    )
+
+
+def _distribution(
+    name: str,
+    bucket: aws.s3.Bucket,
+    validation: aws.acm.CertificateValidation,
+    domains: Sequence[str],
+    *,
+    tags: Mapping[str, str] | None,
+    child: pulumi.ResourceOptions,
+) -> aws.cloudfront.Distribution:
+    code = files("pulumi_mta_sts").joinpath("policy_function.js").read_text(encoding="utf-8")
+    version = hashlib.sha256(code.encode()).hexdigest()[:8]
+    function = aws.cloudfront.Function(
+        f"{name}-function-{version}",
+        # Code is never changed in place, where edges would differ for a while: new code has a new name.
+        name=f"{name}-{version}",
+        runtime="cloudfront-js-2.0",
+        code=code,
+        comment="Maps mta-sts.DOMAIN to that domain's policy object",
+        publish=True,
+        opts=child,
+    )
+    access = aws.cloudfront.OriginAccessControl(
+        f"{name}-origin-access",
+        name=f"{name}-origin-access",
+        origin_access_control_origin_type="s3",
+        signing_behavior="always",
+        signing_protocol="sigv4",
+        opts=child,
+    )
+    return aws.cloudfront.Distribution(
+        f"{name}-distribution",
+        comment="MTA-STS policies (RFC 8461)",
+        enabled=True,
+        is_ipv6_enabled=True,
+        http_version="http2and3",
+        aliases=[_policy_host(domain) for domain in domains],
+        origins=[
+            {
+                "origin_id": "policies",
+                "domain_name": bucket.bucket_regional_domain_name,
+                "origin_access_control_id": access.id,
+            }
+        ],
+        default_cache_behavior={
+            "target_origin_id": "policies",
+            "allowed_methods": ["GET", "HEAD"],
+            "cached_methods": ["GET", "HEAD"],
+            "cache_policy_id": CACHING_DISABLED,
+            # RFC 8461 §3.3: a redirect breaks the policy, so plain http gets a refusal, not a redirect.
+            "viewer_protocol_policy": "https-only",
+            "function_associations": [{"event_type": "viewer-request", "function_arn": function.arn}],
+        },
+        viewer_certificate={
+            "acm_certificate_arn": validation.certificate_arn,
+            "minimum_protocol_version": "TLSv1.2_2021",
+            "ssl_support_method": "sni-only",
+        },
+        restrictions={"geo_restriction": {"restriction_type": "none"}},
+        tags=tags,
+        opts=child,
+    )
