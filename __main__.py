@@ -12,8 +12,8 @@ config = read_stack_config(Path(__file__).parent / "stacks" / "schema.json")
 # Every domain is judged before the first resource of any is registered.
 judge(config.domains, host_bucket(HOST, config.host, None))
 
-host = PolicyHost(HOST, {"domains": config.hosted, **config.host})
+host = PolicyHost(HOST, config.host | {"domains": config.hosted})
 for domain in config.domains:
     shared = {"bucket": host.bucket_name, "target": host.target}
-    published = MtaSts(domain["domain"], {**domain, "host": shared})
+    published = MtaSts(domain["domain"], domain | {"host": shared})
     pulumi.export(domain["domain"], {"id": published.policy_id, "policy": published.policy_body})

@@ -18,8 +18,8 @@ _KEYS = ("domains", "host")
 class StackConfig:
     """What a stack declares: its domains, and the settings of the host that they share."""
 
-    domains: list[dict[str, Any]]
-    host: dict[str, Any]
+    domains: list[Any]
+    host: Any
 
     @property
     def hosted(self) -> list[dict[str, Any]]:

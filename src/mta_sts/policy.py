@@ -17,8 +17,8 @@ MAX_AGE_LIMIT = 31_557_600
 """Seconds: the largest max_age (RFC 8461 §3.2)."""
 MAX_AGE_FLOOR = 86_400
 """Seconds: below one day large senders ignore the policy or fetch it all the time."""
-SIZE_LIMIT = 64 * 1024
-"""Bytes: what senders read at most (RFC 8461 §3.3 suggests it)."""
+SIZE_LIMIT = 64_000
+"""Bytes: what every sender reads; RFC 8461 §3.3 suggests 64 kilobytes, and some count them as 64,000."""
 
 _VERSION = "STSv1"
 _FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z")

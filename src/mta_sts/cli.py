@@ -1,0 +1,55 @@
+"""`mta-sts`: the command line. Each command is a module of `mta_sts.commands`, imported light."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from mta_sts.commands import evidence, lint, reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXIT_USAGE = 64
+"""Exit code for a wrong call (EX_USAGE of sysexits.h)."""
+
+COMMANDS = (lint, reports, evidence)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors exit with EX_USAGE, so that CI can tell them from findings."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = _Parser(prog="mta-sts", description="MTA-STS (RFC 8461) and TLS reporting (RFC 8460) for mail domains.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in COMMANDS:
+        command.add_parser(commands)
+    options = parser.parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Version(argparse.Action):
+    """Print the installed version; looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print it and exit."""
+        from importlib.metadata import version  # noqa: PLC0415  slow, and only this needs it
+
+        print(f"mta-sts {version('pulumi-mta-sts')}")
+        parser.exit()

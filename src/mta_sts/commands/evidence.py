@@ -1,0 +1,110 @@
+"""`mta-sts evidence`: write down what reports prove about a testing body, for the step to enforce."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mta_sts.commands.reports import ProgressLine, add_reading_options, origin_of
+
+if TYPE_CHECKING:
+    import argparse
+
+EXIT_ENOUGH = 0
+EXIT_SHORT = 1
+EXIT_USAGE = 64
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    text = "write the evidence file of a domain from its TLS reports, and say whether it is enough for enforce"
+    parser = commands.add_parser(
+        "evidence",
+        help=text,
+        description=text,
+        epilog="Exit codes: 0 written and enough, 1 written and not enough (all reasons are shown), 64 usage: "
+        "nothing was written.",
+    )
+    parser.add_argument("domain", metavar="DOMAIN", help="the mail domain")
+    parser.add_argument(
+        "--reports", dest="places", metavar="PATH", nargs="+", required=True, help="as for `mta-sts reports`"
+    )
+    parser.add_argument("--policy", metavar="FILE", required=True, help="the body in testing, as it is served")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: stacks/evidence/DOMAIN.json")
+    parser.add_argument(
+        "--explain",
+        metavar="TYPE[@MX]=REASON",
+        action="append",
+        default=[],
+        help="why failures of that kind do not matter; `unreadable=REASON` for files that could not be read",
+    )
+    parser.add_argument(
+        "--fixed",
+        metavar="TYPE[@MX]=DAY:REASON",
+        action="append",
+        default=[],
+        help="the cause was put right on that day; clean time counts from the next",
+    )
+    parser.add_argument(
+        "--vouch", metavar="NAME:REASON", help="count reports without a valid signature; NAME stands for them"
+    )
+    for name, default, text in (
+        ("days", 7, "days with reports"),
+        ("sessions", 10, "successful sessions"),
+        ("organizations", 2, "organizations that report"),
+        ("fresh-days", 14, "age in days of the last report, at most"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    add_reading_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the file, print what stands against it, and return 0, 1 or 64."""
+    from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
+
+    from mta_sts.evidence import Thresholds, check_evidence, write_evidence  # noqa: PLC0415
+    from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
+    from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
+
+    try:
+        evidence = _build(options)
+        output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
+        write_evidence(evidence, output)
+    except (MtaStsError, ValueError) as error:
+        print(f"mta-sts evidence: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as error:
+        print(f"mta-sts evidence: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EXIT_USAGE
+    tested = parse_policy("\n".join(evidence["body"]["policy"]) + "\n")
+    enforce = Policy(tested.version, Mode.ENFORCE, tested.mx, tested.max_age)
+    thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
+    findings = check_evidence(evidence, enforce, thresholds, datetime.now(UTC), domain=evidence["domain"])
+    for finding in findings:
+        print(finding)
+    stopping = errors(findings)
+    print(f"{output}: {'not enough for enforce' if stopping else 'enough for enforce'}")
+    return EXIT_SHORT if stopping else EXIT_ENOUGH
+
+
+def _build(options: argparse.Namespace) -> dict[str, Any]:
+    from mta_sts.evidence import build_evidence, parse_explanation, parse_vouching  # noqa: PLC0415  a light start
+    from mta_sts.reports.containers import Limits  # noqa: PLC0415
+
+    with ProgressLine() as line:
+        return build_evidence(
+            options.domain,
+            Path(options.policy).read_bytes(),
+            options.places,
+            origin=origin_of(options),
+            explanations=[
+                *(parse_explanation(text) for text in options.explain),
+                *(parse_explanation(text, fixed=True) for text in options.fixed),
+            ],
+            vouching=parse_vouching(options.vouch) if options.vouch else None,
+            limits=Limits(document=options.max_size * 2**20),
+            jobs=options.jobs,
+            progress=line.show,
+        )

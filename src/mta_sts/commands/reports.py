@@ -1,0 +1,171 @@
+"""`mta-sts reports`: what senders report about TLS to our mail hosts."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from mta_sts.reports.collect import Progress
+    from mta_sts.reports.origin import OriginCheck
+
+EXIT_READ_ALL = 0
+EXIT_UNREADABLE = 1
+EXIT_USAGE = 64
+_MEBIBYTE = 2**20
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    text = "read TLS reports (RFC 8460) and sum them up: sessions, failures, what to do"
+    parser = commands.add_parser(
+        "reports",
+        help=text,
+        description=text,
+        epilog="Exit codes: 0 everything was read, 1 something was not (or nothing was there), 64 usage.",
+    )
+    parser.add_argument(
+        "places",
+        metavar="PATH",
+        nargs="+",
+        help="files, folders, Maildirs, mbox files, mails, archives, or s3://BUCKET/PREFIX",
+    )
+    parser.add_argument("--domain", action="append", default=[], help="only this domain (may be given again)")
+    add_reading_options(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json", help="print the whole document")
+    form.add_argument("--csv", dest="form", action="store_const", const="csv", help="print rows for a spreadsheet")
+    form.add_argument("--html", dest="form", action="store_const", const="html", help="print one page for a browser")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead, whole or not at all")
+    parser.set_defaults(run=run, form="text")
+
+
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how reports are read; the same for every command that reads them."""
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument(
+        "--trust-authserv",
+        metavar="HOST",
+        default="",
+        help="believe the DKIM results that this mail host put on top of each mail (Authentication-Results, RFC 8601)",
+    )
+    origin.add_argument(
+        "--dkim", action="store_true", help="verify DKIM signatures now, with keys from DNS (needs the package dkimpy)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="processes to use (default: one for each core)"
+    )
+    parser.add_argument(
+        "--max-size",
+        type=int,
+        default=20,
+        metavar="MIB",
+        help="largest report or mail after decompression (default 20)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read, print, and return 0, 1 or 64."""
+    from mta_sts.files import write_whole  # noqa: PLC0415  a light start for --help
+    from mta_sts.findings import MtaStsError  # noqa: PLC0415
+    from mta_sts.names import normalise_host  # noqa: PLC0415
+    from mta_sts.reports.collect import Options, collect  # noqa: PLC0415
+    from mta_sts.reports.containers import Limits  # noqa: PLC0415
+    from mta_sts.reports.document import document  # noqa: PLC0415
+
+    try:
+        origin = origin_of(options)
+        reading = Options(
+            domains=frozenset(map(normalise_host, options.domain)),
+            origin=origin,
+            limits=Limits(document=options.max_size * _MEBIBYTE),
+            jobs=options.jobs,
+        )
+    except (MtaStsError, ValueError) as error:
+        print(f"mta-sts reports: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    with ProgressLine() as line:
+        summary = collect(options.places, reading, line.show)
+    text = _written(document(summary), options.form)
+    if options.output:
+        try:
+            write_whole(Path(options.output), text)
+        except OSError as error:
+            print(
+                f"mta-sts reports: {options.output}: {error.strerror}; name a file that can be written", file=sys.stderr
+            )
+            return EXIT_USAGE
+    else:
+        sys.stdout.write(text)
+    return EXIT_UNREADABLE if summary.unreadable else EXIT_READ_ALL
+
+
+def origin_of(options: argparse.Namespace) -> OriginCheck:
+    """Return how the origin of mails is checked; raises ValueError for options that make no sense."""
+    from mta_sts.reports.origin import OriginCheck  # noqa: PLC0415  a light start for --help
+    from mta_sts.reports.sources import split_s3  # noqa: PLC0415
+
+    if options.jobs < 0:
+        raise ValueError(f"--jobs {options.jobs}: give a number of processes, 0 for one a core")
+    if options.max_size < 1:
+        raise ValueError(f"--max-size {options.max_size}: give at least 1 MiB")
+    for place in options.places:
+        if place.startswith("s3://"):
+            split_s3(place)
+    if options.dkim:
+        from importlib.util import find_spec  # noqa: PLC0415
+
+        if find_spec("dkim") is None:
+            raise ValueError("--dkim needs the package dkimpy: install it, or use --trust-authserv HOST")
+    return OriginCheck(options.trust_authserv, options.dkim)
+
+
+def _written(plain: dict[str, Any], form: str) -> str:
+    from mta_sts.reports import html, writers  # noqa: PLC0415  a light start for --help
+
+    if form == "json":
+        return json.dumps(plain, indent=2) + "\n"
+    if form == "csv":
+        return writers.to_csv(plain)
+    if form == "html":
+        return html.to_html(plain)
+    encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
+    return writers.to_text(plain, plain_ascii=not encoding.startswith("utf"))
+
+
+class ProgressLine:
+    """How far long work has come, on standard error: rewritten on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._terminal = sys.stderr.isatty()
+        self._pause = 0.5 if self._terminal else 10.0
+        self._next = clock() + max(self._pause, 2.0)
+        self._shown = False
+
+    def __enter__(self) -> ProgressLine:  # noqa: PYI034  nobody derives from this
+        return self
+
+    def show(self, progress: Progress) -> None:
+        """Show it, if the last time was a while ago."""
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + self._pause
+        text = f"{progress.files:,} files read, {progress.reports:,} reports"
+        print(
+            f"\r{text}\x1b[K" if self._terminal else text,
+            end="" if self._terminal else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._shown = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown and self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

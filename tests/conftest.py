@@ -1,0 +1,26 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VECTORS = "MTA_STS_VECTORS"
+
+
+def load_vectors(name: str, key: str = "vectors") -> list[Any]:
+    """Return vectors of other projects, empty where they are not at hand (they are not ours to copy)."""
+    folder = os.environ.get(VECTORS)
+    return json.loads((Path(folder) / name).read_text(encoding="utf-8"))[key] if folder else []
+
+
+def vector_parameters(name: str, key: str = "vectors") -> list[Any]:
+    """Return pytest parameters for a vector file, or one that skips with the reason."""
+    vectors = load_vectors(name, key)
+    if not vectors:
+        return [pytest.param(None, marks=pytest.mark.skip(reason=f"{VECTORS} is not set: no vectors of others"))]
+    return [pytest.param(vector, id=str(vector.get("id", index))) for index, vector in enumerate(vectors)]

@@ -1,0 +1,167 @@
+"""A domain's declaration: every problem at once, with path and way out; what is only untidy is normalised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mta_sts import MtaStsError, check_domain, check_domains, errors, resolve_domain
+from mta_sts.domain_config import MxEntry
+
+GOOD: dict[str, Any] = {"domain": "example.com", "mx": ["mx1.example.com"], "reports": "mailto:tls@example.com"}
+
+
+def test_a_good_declaration_has_no_finding() -> None:
+    """The baseline of the mutations below is clean."""
+    assert [] == check_domain(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "path"),
+    [
+        ({"mx": []}, "mx-missing", "mx"),
+        ({"mx": None, "mode": "enforce", "acknowledge": "x"}, "mx-missing", "mx"),
+        ({"mx": "mx1.example.com"}, "mx-invalid", "mx"),
+        ({"mx": ["mx.*.example.com"]}, "mx-wildcard", "mx[0]"),
+        ({"mx": ["*.*.example.com"]}, "mx-wildcard", "mx[0]"),
+        ({"mx": ["mx-*.example.com"]}, "mx-wildcard", "mx[0]"),
+        ({"mx": ["mx1.example.com", "192.0.2.1"]}, "mx-address", "mx[1]"),
+        ({"mx": ["2001:db8::1"]}, "mx-address", "mx[0]"),
+        ({"mx": ["localhost"]}, "mx-single-label", "mx[0]"),
+        ({"mx": ["*.com"]}, "mx-single-label", "mx[0]"),
+        ({"mx": ["."]}, "mx-invalid", "mx[0]"),
+        ({"mx": [7]}, "mx-invalid", "mx[0]"),
+        ({"mx": [{"host": "mx1.example.com", "prio": 1}]}, "unknown-key", "mx[0].prio"),
+        ({"mx": [{"host": "mx1.example.com", "preference": -1}]}, "preference-invalid", "mx[0].preference"),
+        ({"mx": [{"host": "mx1.example.com", "preference": 65536}]}, "preference-invalid", "mx[0].preference"),
+        ({"manage_mx": True}, "preference-missing", "mx[0]"),
+        ({"manage_mx": True, "mx": [{"host": "*.example.com", "preference": 1}]}, "mx-not-manageable", "mx[0]"),
+        (
+            {"manage_mx": True, "mx": [{"host": "route1.mx.cloudflare.net", "preference": 1}]},
+            "mx-not-manageable",
+            "mx[0]",
+        ),
+        ({"max_age": 0}, "max-age-range", "max_age"),
+        ({"max_age": -1}, "max-age-range", "max_age"),
+        ({"max_age": 31557601}, "max-age-range", "max_age"),
+        ({"max_age": "a week"}, "max-age-not-a-number", "max_age"),
+        ({"max_age": True}, "max-age-not-a-number", "max_age"),
+        ({"max_age": 86400.5}, "max-age-not-a-number", "max_age"),
+        ({"mode": "enforced"}, "mode-unknown", "mode"),
+        ({"mode": 1}, "mode-unknown", "mode"),
+        ({"mode": "enforce"}, "enforce-unacknowledged", "mode"),
+        ({"mode": "enforce", "acknowledge": " "}, "acknowledge-invalid", "acknowledge"),
+        ({"maxage": 86400}, "unknown-key", "maxage"),
+        ({"ruf": "mailto:a@example.com"}, "unknown-key", "ruf"),
+        ({"reports": "tls@example.com"}, "rua-invalid", "reports"),
+        ({"reports": ["ftp://example.com/x"]}, "rua-scheme", "reports[0]"),
+        ({"reports": []}, "rua-invalid", "reports"),
+        ({"reports": ""}, "rua-invalid", "reports"),
+        ({"reports": "mailto:a@example.com,mailto:b@example.com"}, "rua-unescaped", "reports"),
+        ({"reports": "https://example.com/a;b"}, "rua-unescaped", "reports"),
+        ({"domain": None}, "domain-missing", "domain"),
+        ({"domain": "postmaster@example.com"}, "domain-invalid", "domain"),
+        ({"domain": "https://example.com/"}, "domain-invalid", "domain"),
+        ({"domain": "example"}, "domain-invalid", "domain"),
+        ({"domain": "192.0.2.1"}, "domain-invalid", "domain"),
+        ({"domain": "exa_mple.com"}, "domain-invalid", "domain"),
+        ({"domain": ".".join(["a" * 60] * 4) + ".com"}, "domain-invalid", "domain"),
+        ({"zone": "example.net"}, "zone-does-not-hold-domain", "zone"),
+        ({"zone": "ample.com"}, "zone-does-not-hold-domain", "zone"),
+        ({"zone": 1}, "zone-invalid", "zone"),
+        ({"zone": "example.com", "zone_id": "z"}, "zone-twice", "zone_id"),
+        ({"txt_ttl": 59}, "txt-ttl-invalid", "txt_ttl"),
+        ({"mx_ttl": 86401}, "mx-ttl-invalid", "mx_ttl"),
+        ({"epoch": "two words"}, "epoch-invalid", "epoch"),
+        ({"tags": {str(number): "x" for number in range(11)}}, "tags-invalid", "tags"),
+        ({"adopt": "yes"}, "adopt-invalid", "adopt"),
+        ({"wait_limit": -1}, "wait-limit-invalid", "wait_limit"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(change: dict[str, Any], rule: str, path: str) -> None:
+    """One mutation of a good declaration gives one error, at its path, by its rule."""
+    assert [(rule, path)] == [(found.rule, found.path) for found in errors(check_domain(GOOD | change))]
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"reports": None}, "reports-missing"),
+        ({"max_age": 3600}, "max-age-short"),
+        ({"mx": ["mx1.example.com", "MX1.example.com."]}, "mx-twice"),
+    ],
+)
+def test_a_doubtful_setting_is_a_warning(change: dict[str, Any], rule: str) -> None:
+    """What works but is rarely meant is shown and not refused."""
+    assert [(rule, "warning")] == [(found.rule, found.severity) for found in check_domain(GOOD | change)]
+
+
+def test_the_nearest_known_setting_is_named() -> None:
+    """A typing error is answered with what was probably meant."""
+    (found,) = check_domain(GOOD | {"maxage": 86400})
+    assert "did you mean max_age?" in found.message
+
+
+def test_all_problems_of_all_domains_come_at_once() -> None:
+    """A list is checked whole, and the same domain twice is found in any spelling."""
+    findings = check_domains([GOOD | {"mode": "x", "max_age": 0}, GOOD | {"domain": "Example.COM."}, "example.net"])
+    assert [
+        ("mode-unknown", "domains[0].mode"),
+        ("max-age-range", "domains[0].max_age"),
+        ("not-a-mapping", "domains[2]"),
+        ("domain-twice", "domains[1].domain"),
+    ] == [(found.rule, found.path) for found in findings]
+
+
+def test_untidy_names_are_normalised() -> None:
+    """U-labels, upper case and trailing dots are taken and published as A-labels, lower case, without dot."""
+    config = resolve_domain({"domain": "BÜCHER.example.", "mx": ["MX.Bücher.example."], "zone": "Bücher.example"})
+    assert ("xn--bcher-kva.example", (MxEntry("mx.xn--bcher-kva.example"),), "xn--bcher-kva.example") == (
+        config.domain,
+        config.mx,
+        config.zone,
+    )
+
+
+@pytest.mark.parametrize(("mode", "max_age"), [("testing", 86400), ("enforce", 1209600), ("none", 86400)])
+def test_defaults_depend_on_the_mode(mode: str, max_age: int) -> None:
+    """The documented defaults, times in seconds."""
+    config = resolve_domain(GOOD | {"mode": mode, "acknowledge": "tested"})
+    assert (max_age, 300, 300, 300, 900, False) == (
+        config.max_age,
+        config.txt_ttl,
+        config.mx_ttl,
+        config.cname_ttl,
+        config.wait_limit,
+        config.manage_mx,
+    )
+
+
+def test_numbers_of_other_languages_are_taken() -> None:
+    """A packaged component gets whole numbers as floats, and what is left out as None."""
+    config = resolve_domain(GOOD | {"max_age": 86400.0, "epoch": 3.0, "adopt": None, "tags": None, "txt_ttl": 60.0})
+    assert (86400, "3", 60) == (config.max_age, config.epoch, config.txt_ttl)
+
+
+def test_resolving_raises_with_every_error() -> None:
+    """What is refused is never resolved."""
+    with pytest.raises(MtaStsError) as caught:
+        resolve_domain({"domain": "x", "mode": "y"})
+    assert 2 == len({found.path for found in caught.value.findings} & {"domain", "mode"})
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "mode", "max_age", "zone", "epoch", "tags", "txt_ttl", "x"]), values))
+def test_any_declaration_is_judged(config: dict[str, Any]) -> None:
+    """Whatever YAML holds, the check answers; and what it lets pass can be resolved and rendered."""
+    if not errors(check_domain(config)):
+        resolve_domain(config)

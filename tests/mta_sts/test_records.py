@@ -1,0 +1,150 @@
+"""The two TXT records and how DNS presents them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mta_sts import (
+    MtaStsError,
+    StsRecord,
+    TlsRptRecord,
+    parse_sts_record,
+    parse_tlsrpt_record,
+    render_sts_record,
+    render_tlsrpt_record,
+    select_sts_record,
+    select_tlsrpt_record,
+    txt_presentation,
+    txt_value,
+)
+from tests.conftest import vector_parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v=STSv1; id=20160831085700Z;", "20160831085700Z"),  # RFC 8461 §3.1
+        ("v=STSv1;id=a", "a"),
+        ("v=STSv1; ext=1; id=abc ; other=!x", "abc"),
+        ("v=STSv1; id=first; id=second", "first"),
+    ],
+)
+def test_an_sts_record_gives_its_id(text: str, expected: str) -> None:
+    """The grammar of RFC 8461 §3.1: white space around `;`, extensions, one trailing `;`."""
+    assert StsRecord(expected) == parse_sts_record(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("v=STSv1", "id-missing"),
+        ("v=STSv2; id=a", "version-unknown"),
+        (" v=STSv1; id=a", "version-unknown"),
+        ("id=a; v=STSv1", "version-unknown"),
+        ("v=STSv1; id=", "id-invalid"),
+        ("v=STSv1; id=a-b", "id-invalid"),
+        (f"v=STSv1; id={'a' * 33}", "id-invalid"),
+        ("v=STSv1; id=a;;", "bad-field"),
+        ("v=STSv1; id=a; nonsense", "bad-field"),
+    ],
+)
+def test_a_wrong_sts_record_is_refused_with_its_reason(text: str, rule: str) -> None:
+    """A record that does not parse means no MTA-STS, so the reason is named."""
+    with pytest.raises(MtaStsError) as caught:
+        parse_sts_record(text)
+    assert rule in {finding.rule for finding in caught.value.findings}
+
+
+def test_exactly_one_sts_record_counts() -> None:
+    """Other TXT at the name is ignored; none or two records mean none (RFC 8461 §3.1)."""
+    assert StsRecord("a") == select_sts_record(["v=spf1 -all", "v=STSv1; id=a"])
+    for texts in ([], ["v=spf1 -all"], ["v=STSv1; id=a", "v=STSv1; id=b"]):
+        with pytest.raises(MtaStsError, match="exactly one"):
+            select_sts_record(texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v=TLSRPTv1;rua=mailto:reports@example.com", ("mailto:reports@example.com",)),  # RFC 8460 §3
+        (
+            "v=TLSRPTv1; rua=mailto:a@example.com,https://example.com/v1/tlsrpt;",
+            ("mailto:a@example.com", "https://example.com/v1/tlsrpt"),
+        ),
+    ],
+)
+def test_a_tlsrpt_record_gives_its_addresses(text: str, expected: tuple[str, ...]) -> None:
+    """The grammar of RFC 8460 §3."""
+    assert TlsRptRecord(expected) == parse_tlsrpt_record(text)
+    assert TlsRptRecord(expected) == select_tlsrpt_record(["something else", text])
+
+
+@pytest.mark.parametrize(
+    "uri", ["tls@example.com", "ftp://example.com/x", "mailto:", "mailto:nobody", "https:///x", "mailto:a,b@example.com",
+            "mailto:a!10m@example.com", "https://example.com/a;b", "", "mailto: a@example.com"]
+)  # fmt: skip
+def test_an_address_that_senders_could_not_use_is_not_published(uri: str) -> None:
+    """Only mailto and https, with `,` `;` `!` encoded, become a record (RFC 8460 §3)."""
+    with pytest.raises(MtaStsError):
+        render_tlsrpt_record([uri])
+
+
+def test_what_is_rendered_parses() -> None:
+    """Both records survive the round trip."""
+    assert StsRecord("abc123") == parse_sts_record(render_sts_record("abc123"))
+    rua = ("mailto:a%2Cb@example.com", "https://example.com/r")
+    assert TlsRptRecord(rua) == parse_tlsrpt_record(render_tlsrpt_record(rua))
+    with pytest.raises(MtaStsError):
+        render_sts_record("a;b")
+
+
+@given(st.text())
+def test_presentation_and_value_are_inverse(text: str) -> None:
+    """Whatever the text, quoting and splitting into strings of at most 255 bytes loses nothing."""
+    presentation = txt_presentation(text)
+    assert text == txt_value(presentation)
+    assert presentation.isascii()
+
+
+def test_long_values_are_split_at_255_bytes() -> None:
+    """Each quoted string holds at most 255 bytes, and strings are joined with nothing between."""
+    assert f'"{"a" * 255}" "{"a" * 45}"' == txt_presentation("a" * 300)
+    assert "v=STSv1; id=a" == txt_value("v=STSv1; id=a")
+    assert "v=STSv1; id=a" == txt_value('"v=STSv1;" " id=a"')
+
+
+@given(st.lists(st.text(alphabet='v=STSRPTL1; idrua:m,"\\\t\x00é'), max_size=3))
+def test_any_text_is_read_or_refused(texts: list[str]) -> None:
+    """The parsers raise nothing but MtaStsError, always with a reason."""
+    for select in (select_sts_record, select_tlsrpt_record):
+        try:
+            select(texts)
+        except MtaStsError as error:
+            assert error.findings  # noqa: PT017
+
+
+@pytest.mark.parametrize("vector", vector_parameters("txt_records.json"))
+def test_sts_records_of_other_projects(vector: dict[str, Any]) -> None:
+    """Parse as labelled by the RFC's grammar; the ambiguous ones are read (first id, white space before `;`)."""
+    _judge(vector, parse_sts_record, select_sts_record, lambda record: record.id == vector["rfc_id"])
+
+
+@pytest.mark.parametrize("vector", vector_parameters("tlsrpt_records.json"))
+def test_tlsrpt_records_of_other_projects(vector: dict[str, Any]) -> None:
+    """Parse as labelled; ambiguous ones (other schemes, two rua fields, a bare `!`) are read but never published."""
+    _judge(vector, parse_tlsrpt_record, select_tlsrpt_record, lambda record: list(record.rua) == vector["rfc_rua"])
+
+
+def _judge(vector: dict[str, Any], parse: Any, select: Any, same: Any) -> None:
+    def read() -> Any:
+        return parse(vector["record"]) if "record" in vector else select(vector["records"])
+
+    if vector["rfc"] == "invalid":
+        with pytest.raises(MtaStsError):
+            read()
+    elif vector["rfc"] == "valid":
+        assert same(read())
