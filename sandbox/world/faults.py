@@ -1,0 +1,61 @@
+"""Misbehaviour on request: API calls that fail, servers that serve the wrong thing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+EDGE_FAULTS = (
+    "expired", "not-yet-valid", "wrong-name", "self-signed", "redirect", "not-found", "forbidden", "wrong-type",
+    "slow", "reset", "byte-order-mark", "blank-line", "too-large", "endless", "stale",
+)  # fmt: skip
+MAIL_FAULTS = ("expired", "wrong-name", "self-signed", "no-starttls", "refused")
+DNS_FAULTS = ("servfail", "silent")
+
+
+@dataclass(slots=True)
+class ApiFault:
+    """Calls whose description matches `pattern` fail: the first `skip` pass, then `times` fail (-1: for ever)."""
+
+    pattern: str
+    kind: str
+    skip: int = 0
+    times: int = -1
+
+
+@dataclass(slots=True)
+class Faults:
+    """The faults in force, by name of the server or pattern of the call."""
+
+    api: list[ApiFault] = field(default_factory=list)
+    edge: dict[str, str] = field(default_factory=dict)
+    mail: dict[str, str] = field(default_factory=dict)
+    dns: dict[str, str] = field(default_factory=dict)
+
+    def set(self, place: str, name: str, kind: str, **options: Any) -> None:
+        """Put a fault in force: `api` by pattern, `edge`, `mail` and `dns` by host name; kind `none` ends it."""
+        if place == "api":
+            self.api.append(ApiFault(name, kind, **options))
+            return
+        known = {"edge": EDGE_FAULTS, "mail": MAIL_FAULTS, "dns": DNS_FAULTS}[place]
+        if kind not in (*known, "none"):
+            raise ValueError(f"no fault {kind!r} for {place}; known are {', '.join(known)}")
+        getattr(self, place)[name] = kind
+
+    def clear(self) -> None:
+        """End every fault."""
+        for faults in (self.api, self.edge, self.mail, self.dns):
+            faults.clear()
+
+    def for_call(self, call: str) -> str:
+        """Return the kind of fault for an API call, empty for none; counts it."""
+        for fault in self.api:
+            if not re.search(fault.pattern, call):
+                continue
+            if fault.skip > 0:
+                fault.skip -= 1
+            elif fault.times != 0:
+                fault.times -= 1
+                return fault.kind
+        return ""

@@ -1,0 +1,497 @@
+"""Evidence for the step to enforce: what is enough, and the twelve ways in which reports mislead."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mta_sts.cli import main
+from mta_sts.evidence import (
+    Explanation,
+    Thresholds,
+    Vouching,
+    build_evidence,
+    check_evidence,
+    check_form,
+    evidence_digest,
+    load_evidence,
+    parse_explanation,
+    parse_vouching,
+    ready_on,
+    write_evidence,
+)
+from mta_sts.findings import Finding, MtaStsError, errors
+from mta_sts.policy import Policy, parse_policy
+from mta_sts.reports.origin import OriginCheck
+from tests.mta_sts.report_samples import BODY, DOMAIN, POLICY, data, days, failure, mail, policy, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "mx.example.com"
+NOW = datetime(2026, 3, 9, 12, tzinfo=UTC)
+SENDERS = ("one.example", "two.example")
+ENFORCE = parse_policy(POLICY.replace("testing", "enforce").replace("604800", "1209600"))
+
+
+def signed(document: dict[str, Any], sender: str = "one.example") -> bytes:
+    """Return a report mail whose signature the trusted host found good."""
+    return mail(data(document), sender=sender, results=f"{HOST}; dkim=pass header.d={sender}")
+
+
+def clean_week(folder: Path, count: int = 8) -> None:
+    """Write enough: that many days of clean signed reports of two senders."""
+    for day in days(count):
+        for sender in SENDERS:
+            (folder / f"{day}-{sender}.eml").write_bytes(signed(report(day=day, organization=sender), sender))
+
+
+def build(folder: Path, *explanations: Explanation, **options: Any) -> dict[str, Any]:
+    """Return evidence from what lies in a folder."""
+    return build_evidence(
+        DOMAIN, POLICY, [str(folder)], origin=OriginCheck(HOST), explanations=explanations, jobs=1, **options
+    )
+
+
+def judge(evidence: dict[str, Any], to_publish: Policy = ENFORCE, **options: Any) -> list[Finding]:
+    """Return what stands against enforce."""
+    return check_evidence(
+        evidence, to_publish, Thresholds(), options.get("now", NOW), domain=options.get("domain", DOMAIN)
+    )
+
+
+def rules(findings: list[Finding]) -> list[str]:
+    """Return the names of the errors."""
+    return sorted({finding.rule for finding in errors(findings)})
+
+
+def test_a_clean_week_of_two_senders_is_enough(tmp_path: Path) -> None:
+    """The baseline that every other test spoils in one way."""
+    clean_week(tmp_path)
+    evidence = build(tmp_path)
+    assert [] == judge(evidence)
+    assert ("2026-03-01", "2026-03-08", 8, 80, 2) == (
+        evidence["window"]["first_day"],
+        evidence["window"]["last_day"],
+        evidence["window"]["days_with_reports"],
+        evidence["window"]["successful_sessions"],
+        evidence["window"]["organizations"],
+    )
+
+
+def spoil(folder: Path, *policies: dict[str, Any], sender: str = "one.example", day: str = "2026-03-05") -> None:
+    """Add one more signed report."""
+    (folder / "spoiler.eml").write_bytes(signed(report(*policies, organization="Spoiler", day=day), sender))
+
+
+# The gate traps of the research on reports, by number.
+
+
+def test_trap_1_success_without_a_policy_is_no_evidence(tmp_path: Path) -> None:
+    """Sessions under no-policy-found prove nothing, however many."""
+    for day in days(8):
+        one = policy("no-policy-found", successful=343)
+        (tmp_path / f"{day}.eml").write_bytes(signed(report(one, day=day)))
+    evidence = build(tmp_path)
+    assert ["evidence-no-reports"] == rules(judge(evidence))
+    assert {"no-policy-found": 8 * 343} == evidence["not_counted"]
+
+
+def test_trap_2_tlsa_sessions_are_not_added(tmp_path: Path) -> None:
+    """A sender that reports the same sessions under tlsa and sts counts them once."""
+    clean_week(tmp_path)
+    before = build(tmp_path)["window"]["successful_sessions"]
+    spoil(tmp_path, policy(successful=2), policy("tlsa", successful=2))
+    after = build(tmp_path)
+    assert before + 2 == after["window"]["successful_sessions"]
+    assert {"tlsa": 2} == after["not_counted"]
+
+
+@pytest.mark.parametrize("kind", ["sts", "tlsa", "no-policy-found", "unheard-of"])
+def test_trap_3_a_total_without_details_counts_under_any_type(tmp_path: Path, kind: str) -> None:
+    """Failed sessions stop enforce, whatever policy they were counted under and whether or not they are explained."""
+    clean_week(tmp_path)
+    spoil(tmp_path, policy(kind, failed=3))
+    (finding,) = errors(judge(build(tmp_path)))
+    assert finding.rule == "evidence-failure"
+    assert finding.path == "not-detailed"
+
+
+@pytest.mark.parametrize("count", [None, "", -1, "none"])
+def test_trap_4_a_missing_count_is_not_nought(tmp_path: Path, count: object) -> None:
+    """An unknown number of failures stops enforce."""
+    clean_week(tmp_path)
+    spoil(tmp_path, policy(failed=count))
+    assert ["evidence-failure"] == rules(judge(build(tmp_path)))
+
+
+def test_trap_5_a_report_that_arrives_twice_counts_once(tmp_path: Path) -> None:
+    """Copies, by mail or as files, make no more sessions or days."""
+    clean_week(tmp_path, 6)
+    once = build(tmp_path)
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for path in list(tmp_path.glob("*.eml")):
+        (copies / path.name).write_bytes(path.read_bytes())
+        (copies / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    twice = build(tmp_path)
+    assert once["window"] == twice["window"]
+    assert once["read"]["sha256"] == twice["read"]["sha256"]
+    assert "evidence-few-days" in rules(judge(twice))
+
+
+def test_trap_6_one_failing_sender_is_not_averaged_away(tmp_path: Path) -> None:
+    """A million good sessions elsewhere do not outweigh one failed session at one sender."""
+    clean_week(tmp_path)
+    spoil(tmp_path, policy(successful=10**6), day="2026-03-04")
+    (tmp_path / "bad.eml").write_bytes(
+        signed(report(policy(successful=0, failed=1, details=[failure()]), organization="Eden"))
+    )
+    (finding,) = errors(judge(build(tmp_path)))
+    assert ("evidence-failure", "certificate-expired@mx2.example.com") == (finding.rule, finding.path)
+    assert "Eden" in finding.message
+
+
+def test_trap_7_evidence_is_about_the_body_it_names(tmp_path: Path) -> None:
+    """Sessions under another body prove nothing about this one."""
+    other = [line.replace("mx1", "mx7") for line in BODY]
+    for day in days(8):
+        for sender in SENDERS:
+            one = report(policy(body=other), day=day, organization=sender)
+            (tmp_path / f"{day}{sender}.eml").write_bytes(signed(one, sender))
+    evidence = build(tmp_path)
+    assert ["evidence-no-reports"] == rules(judge(evidence))
+    assert {"another body": 80} == evidence["not_counted"]
+
+
+def test_trap_8_only_the_domain_counts_in_any_spelling(tmp_path: Path) -> None:
+    """Failures of other domains are not ours; ours are, in capitals and with a dot."""
+    clean_week(tmp_path)
+    spoil(tmp_path, policy(domain="other.example", failed=3))
+    assert [] == judge(build(tmp_path))
+    spoil(tmp_path, policy(domain="EXAMPLE.Com.", failed=3))
+    assert ["evidence-failure"] == rules(judge(build(tmp_path)))
+
+
+def test_trap_9_unreadable_files_are_named_in_the_verdict(tmp_path: Path) -> None:
+    """They may hold failures: they stop enforce until somebody says what they are."""
+    clean_week(tmp_path)
+    (tmp_path / "broken.json").write_bytes(b'{"organization-name": "x"')
+    (finding,) = errors(judge(build(tmp_path)))
+    assert finding.rule == "evidence-unreadable"
+    assert "broken.json" in finding.message
+    (warning,) = judge(build(tmp_path, parse_explanation("unreadable=spam to the address")))
+    assert "spam to the address" in warning.message
+
+
+def test_trap_10_a_fetch_error_of_one_sender_stops_enforce(tmp_path: Path) -> None:
+    """Failures that name no body are failures: one sender that can't fetch the policy is real."""
+    clean_week(tmp_path)
+    one = policy(successful=0, failed=1, details=[failure("sts-policy-fetch-error", mx="")])
+    del one["policy"]["policy-string"]
+    spoil(tmp_path, one)
+    (finding,) = errors(judge(build(tmp_path)))
+    assert finding.path == "sts-policy-fetch-error"
+
+
+def test_trap_11_days_sessions_and_senders_are_all_needed(tmp_path: Path) -> None:
+    """Many sessions on few days, or of one sender, are not enough, and silence is not clean."""
+    (tmp_path / "a.eml").write_bytes(signed(report(policy(successful=10**6), day="2026-03-01")))
+    (tmp_path / "b.eml").write_bytes(signed(report(policy(successful=10**6), day="2026-03-08")))
+    assert ["evidence-few-days", "evidence-few-organizations"] == rules(judge(build(tmp_path)))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "other.eml").write_bytes(signed(report(policy(domain="other.example"))))
+    assert ["evidence-no-reports"] == rules(judge(build(empty)))
+
+
+def test_trap_12_nothing_unsigned_makes_it_pass(tmp_path: Path) -> None:
+    """Files and mails that anybody may have written count only for failures, unless a named person vouches."""
+    for day in days(8):
+        for sender in SENDERS:
+            document = report(day=day, organization=sender)
+            (tmp_path / f"{day}{sender}.json").write_bytes(data(document))
+            (tmp_path / f"{day}{sender}.eml").write_bytes(
+                mail(data(document), results=f"{HOST}; dkim=fail header.d={sender}")
+            )
+    evidence = build(tmp_path)
+    assert ["evidence-no-reports"] == rules(judge(evidence))
+    assert {"this body, unsigned": 80} == evidence["not_counted"]
+    vouched = build(tmp_path, vouching=Vouching("Ann Smith", "fetched from our own mailbox"))
+    (warning,) = judge(vouched)
+    assert "Ann Smith" in warning.message
+    assert "fetched from our own mailbox" in warning.message
+
+
+def test_a_forged_clean_copy_does_not_replace_a_failing_report(tmp_path: Path) -> None:
+    """An attacker who signs with a domain of his own can't hide what another report says."""
+    clean_week(tmp_path)
+    bad = report(policy(failed=2, details=[failure(sessions=2)]), report_id="7")
+    (tmp_path / "true.json").write_bytes(data(bad))
+    (tmp_path / "forged.eml").write_bytes(signed(report(report_id="7"), "evil.example"))
+    assert ["evidence-failure"] == rules(judge(build(tmp_path)))
+
+
+def test_many_names_under_one_signature_are_one_organization(tmp_path: Path) -> None:
+    """Names are free to choose, signatures are not."""
+    for day in days(8):
+        for name in ("Google Inc.", "Microsoft Corporation"):
+            one = report(day=day, organization=name)
+            (tmp_path / f"{day}{name}.eml").write_bytes(signed(one, "evil.example"))
+    assert ["evidence-few-organizations"] == rules(judge(build(tmp_path)))
+
+
+def test_unsigned_failures_count_and_no_domain_counts_as_ours(tmp_path: Path) -> None:
+    """What might be a failure of ours stops enforce."""
+    clean_week(tmp_path)
+    (tmp_path / "x.json").write_bytes(data(report(policy(domain=None, failed=1), organization="X")))
+    (finding,) = errors(judge(build(tmp_path)))
+    assert "no domain named" in finding.message
+
+
+def failing_start(folder: Path, last: int = 3) -> None:
+    """Write a clean fortnight whose first days also saw failures."""
+    clean_week(folder, 14)
+    for day in days(last):
+        one = report(policy(successful=0, failed=2, details=[failure(sessions=2)]), organization="Third", day=day)
+        (folder / f"{day}-third.eml").write_bytes(signed(one, "three.example"))
+
+
+def test_a_fixed_failure_starts_the_clock_again(tmp_path: Path) -> None:
+    """Clean time counts from the day after; a full max_age of it is needed."""
+    failing_start(tmp_path)
+    fixed = parse_explanation("certificate-expired@mx2.example.com=2026-03-03: renewed", fixed=True)
+    now = datetime(2026, 3, 15, tzinfo=UTC)
+    evidence = build(tmp_path, fixed)
+    assert "2026-03-04" == evidence["window"]["clean_from"]
+    assert [] == errors(judge(evidence, now=now))
+    for path in tmp_path.glob("2026-03-1*"):
+        path.unlink()
+    short = judge(build(tmp_path, fixed), now=now)
+    assert ["evidence-few-days", "evidence-short"] == rules(short)
+    assert any("2026-03-11" in finding.message for finding in short)
+
+
+def test_an_explanation_with_a_reason_puts_failures_aside_and_is_shown(tmp_path: Path) -> None:
+    """The reviewer sees what was explained and how."""
+    failing_start(tmp_path)
+    evidence = build(tmp_path, parse_explanation("certificate-expired=sender's own clock was wrong"))
+    (warning,) = judge(evidence, now=datetime(2026, 3, 15, tzinfo=UTC))
+    assert "sender's own clock was wrong" in warning.message
+
+
+IDLE = ["certificate-expired@mx9.example.com=x", "sts-policy-invalid=x", "unreadable=x"]
+
+
+@pytest.mark.parametrize("text", IDLE)
+def test_an_explanation_of_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    """A slip in a host name must not look like an explanation."""
+    failing_start(tmp_path)
+    with pytest.raises(MtaStsError, match="evidence-explanation-idle"):
+        build(tmp_path, parse_explanation(text))
+
+
+def test_a_failure_after_the_fix_is_not_explained(tmp_path: Path) -> None:
+    """Fixed on the second, failed on the third: not fixed."""
+    failing_start(tmp_path)
+    with pytest.raises(MtaStsError, match="went on after"):
+        build(tmp_path, parse_explanation("certificate-expired=2026-03-02: renewed", fixed=True))
+
+
+def test_failures_before_the_body_was_seen_are_about_something_else(tmp_path: Path) -> None:
+    """An older body's failures, before this one was published, do not count."""
+    clean_week(tmp_path)
+    spoil(tmp_path, policy(failed=3, body=[*BODY[:2], *BODY[3:]]), day="2026-02-20")
+    assert [] == judge(build(tmp_path))
+
+
+def test_one_full_max_age_must_be_covered(tmp_path: Path) -> None:
+    """Six days do not cover a max_age of seven, and the first day on which they could is named."""
+    clean_week(tmp_path, 6)
+    evidence = build(tmp_path)
+    assert ["evidence-few-days", "evidence-short"] == rules(judge(evidence))
+    assert date(2026, 3, 8) == ready_on(evidence, Thresholds())
+
+
+def test_what_is_enforced_is_what_was_in_testing(tmp_path: Path) -> None:
+    """A host that was not in testing stops enforce, one that is left out is shown; max_age may differ."""
+    clean_week(tmp_path)
+    evidence = build(tmp_path)
+    more = parse_policy(POLICY.replace("testing", "enforce") + "mx: new.example.com\n")
+    assert ["evidence-mx-untested"] == rules(judge(evidence, more))
+    (warning,) = judge(
+        evidence, parse_policy(POLICY.replace("testing", "enforce").replace("mx: mx2.example.com\n", ""))
+    )
+    assert warning.rule == "evidence-mx-dropped"
+    assert ["evidence-other-domain"] == rules(judge(evidence, domain="other.example"))
+
+
+def test_old_evidence_and_evidence_from_the_future_do_not_count(tmp_path: Path) -> None:
+    """The last report must be recent, and not ahead of the clock."""
+    clean_week(tmp_path)
+    evidence = build(tmp_path)
+    assert ["evidence-stale"] == rules(judge(evidence, now=datetime(2026, 4, 1, tzinfo=UTC)))
+    assert ["evidence-from-future"] == rules(judge(evidence, now=datetime(2026, 3, 1, tzinfo=UTC)))
+
+
+def test_only_a_testing_body_can_be_proved(tmp_path: Path) -> None:
+    """Evidence about a body in enforce, or about none, is refused before anything is read."""
+    for text in (POLICY.replace("testing", "enforce"), "nonsense"):
+        with pytest.raises(MtaStsError):
+            build_evidence(DOMAIN, text, [str(tmp_path)], origin=OriginCheck())
+
+
+def test_the_same_reports_give_the_same_file(tmp_path: Path) -> None:
+    """Nothing of time, order or place is in it."""
+    clean_week(tmp_path)
+    first = build(tmp_path)
+    again = build_evidence(
+        "EXAMPLE.com.",
+        POLICY.replace("\n", "\r\n"),
+        map(str, sorted(tmp_path.iterdir(), reverse=True)),
+        origin=OriginCheck(HOST),
+        jobs=1,
+    )
+    assert json.dumps(first) == json.dumps(again)
+
+
+EDITS: dict[str, Any] = {
+    "a number": lambda file: file["window"].update(days_with_reports=99),
+    "a failure removed": lambda file: file["failures"].clear(),
+    "an explanation added": lambda file: file["failures"][0].update(explained="fine"),
+    "another body": lambda file: file["body"]["policy"].append("mx: evil.example"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
+def test_an_edit_by_hand_is_noticed(tmp_path: Path, edit: Any) -> None:
+    """The digest no longer fits, on loading and on judging."""
+    (tmp_path / "in").mkdir()
+    failing_start(tmp_path / "in")
+    path = tmp_path / "new/evidence.json"
+    write_evidence(build(tmp_path / "in"), path)
+    evidence = load_evidence(path)
+    edit(evidence)
+    assert ["evidence-edited"] == rules(judge(evidence))
+    path.write_text(json.dumps(evidence), encoding="utf-8")
+    with pytest.raises(MtaStsError, match="evidence-edited"):
+        load_evidence(path)
+    evidence["digest"] = evidence_digest(evidence)
+    assert [] == check_form(evidence)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2}', "\x00"])
+def test_what_is_no_evidence_file_is_refused(tmp_path: Path, content: str) -> None:
+    """Every reason is a finding, none a crash."""
+    path = tmp_path / "e.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(MtaStsError) as refused:
+        load_evidence(path)
+    assert refused.value.findings
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """Not there is not clean."""
+    with pytest.raises(MtaStsError, match="mta-sts evidence"):
+        load_evidence(tmp_path / "none.json")
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is written half."""
+    (tmp_path / "in").mkdir()
+    clean_week(tmp_path / "in")
+    path = tmp_path / "e.json"
+    path.write_text("before", encoding="utf-8")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_evidence(build(tmp_path / "in"), path)
+    assert path.read_text(encoding="utf-8") == "before"
+    assert {"e.json", "in"} == {entry.name for entry in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("text", ["", "type", "type=", "=reason", "a@b= "])
+def test_an_explanation_needs_a_type_and_a_reason(text: str) -> None:
+    """What is missing is said."""
+    with pytest.raises(ValueError, match="TYPE"):
+        parse_explanation(text)
+
+
+@pytest.mark.parametrize("text", ["type=reason", "type=2026-13-01:x", "type=2026-01-01:", "type=2026-01-01"])
+def test_a_fix_needs_a_day_and_a_reason(text: str) -> None:
+    """The day is a date, the reason is there."""
+    with pytest.raises(ValueError, match="TYPE"):
+        parse_explanation(text, fixed=True)
+
+
+@pytest.mark.parametrize("text", ["", "Ann", "Ann:", ": reason"])
+def test_vouching_needs_a_name_and_a_reason(text: str) -> None:
+    """Nobody vouches anonymously."""
+    with pytest.raises(ValueError, match="NAME"):
+        parse_vouching(text)
+
+
+def run(folder: Path, *more: str) -> int:
+    """Run the command on reports in a folder."""
+    (folder / "policy.txt").write_text(POLICY, encoding="utf-8")
+    return main(
+        [
+            "evidence",
+            DOMAIN,
+            "--reports",
+            str(folder / "in"),
+            "--policy",
+            str(folder / "policy.txt"),
+            "-o",
+            str(folder / "out/e.json"),
+            "--trust-authserv",
+            HOST,
+            "--fresh-days",
+            "100000",
+            "--jobs",
+            "1",
+            *more,
+        ]
+    )
+
+
+def test_the_command_writes_the_file_and_says_whether_it_is_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 0 enough, 1 written and not enough with every reason."""
+    (tmp_path / "in").mkdir()
+    clean_week(tmp_path / "in")
+    assert run(tmp_path) == 0
+    assert "enough for enforce" in capsys.readouterr().out
+    assert [] == judge(load_evidence(tmp_path / "out/e.json"))
+    spoil(tmp_path / "in", policy(failed=1, details=[failure()]))
+    assert run(tmp_path) == 1
+    out = capsys.readouterr().out
+    assert "certificate-expired@mx2.example.com" in out
+    assert "not enough for enforce" in out
+
+
+WRONG = [
+    ["--explain", "x"],
+    ["--fixed", "a=b"],
+    ["--vouch", "x"],
+    ["--explain", "dane-required=x"],
+    ["--policy", "/none"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_a_wrong_call_writes_nothing(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 64 with a word, and no file."""
+    (tmp_path / "in").mkdir()
+    clean_week(tmp_path / "in", 2)
+    assert run(tmp_path, *arguments) == 64
+    assert "mta-sts evidence: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

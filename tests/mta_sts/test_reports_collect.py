@@ -1,0 +1,261 @@
+"""Reading whole places: files, folders, Maildirs, mbox files, archives, S3; sums that do not depend on order."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mta_sts.reports import collect as collect_module
+from mta_sts.reports import sources, summary
+from mta_sts.reports.collect import Options, Progress, collect
+from mta_sts.reports.containers import Context, Found, Unreadable
+from mta_sts.reports.document import document
+from tests.mta_sts.report_samples import BODY, DOMAIN, data, days, failure, mail, policy, report
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALONE = Options(jobs=1)
+
+
+def write(folder: Path, *documents: dict[str, Any]) -> None:
+    """Write reports into a folder, one file each."""
+    for number, one in enumerate(documents):
+        (folder / f"{number}.json").write_bytes(data(one))
+
+
+def read_all(*places: Path | str, **options: Any) -> dict[str, Any]:
+    """Return the document of what lies at some places."""
+    return document(collect(map(str, places), Options(jobs=1, **options)))
+
+
+def policies(plain: dict[str, Any], domain: str = DOMAIN) -> list[dict[str, Any]]:
+    """Return the policies of one domain."""
+    return [policy for entry in plain["domains"] if entry["domain"] == domain for policy in entry["policies"]]
+
+
+def test_sums_are_kept_per_type_body_host_sender_and_day(tmp_path: Path) -> None:
+    """Every number of the document can be traced to the reports."""
+    other_body = ["version: STSv1", "mode: testing", "mx: mx9.example.com", "max_age: 86400"]
+    write(
+        tmp_path,
+        report(policy(successful=5), policy("tlsa", successful=5), day="2026-03-01"),
+        report(policy(successful=2, failed=3, details=[failure(sessions=3)]), day="2026-03-02"),
+        report(policy(successful=7), organization="Sender B", day="2026-03-02"),
+        report(policy(successful=1, body=other_body), day="2026-03-03"),
+    )
+    found = {(one["type"], one["body"]): one for one in policies(read_all(tmp_path))}
+    assert len(found) == 3
+    (main,) = [one for one in found.values() if one["policy"] == list(BODY)]
+    assert (14, 3, 3) == (main["successful"], main["failed"], main["reports"])
+    assert [("2026-03-01", 5, 0), ("2026-03-02", 9, 3)] == [
+        (day["day"], day["successful"], day["failed"]) for day in main["days"]
+    ]
+    assert [("Sender A", 7), ("Sender B", 7)] == [(one["name"], one["successful"]) for one in main["organizations"]]
+    (only,) = main["failures"]
+    assert ("certificate-expired", "mx2.example.com", "Sender A", 3, "2026-03-02") == (
+        only["result_type"],
+        only["mx"],
+        only["organization"],
+        only["sessions"],
+        only["first_day"],
+    )
+    assert [5] == [one["successful"] for (kind, _), one in found.items() if kind == "tlsa"]
+
+
+def test_bodies_of_equal_meaning_are_one(tmp_path: Path) -> None:
+    """Line order, capitals and line ends of `policy-string` do not make another body."""
+    shuffled = [
+        "version: STSv1\r",
+        "max_age: 604800\r",
+        "mx: MX2.example.com\r",
+        "mode: testing\r",
+        "mx: mx1.example.com",
+    ]
+    write(tmp_path, report(policy()), report(policy(body=shuffled), day="2026-03-02"))
+    (one,) = policies(read_all(tmp_path))
+    assert one["successful"] == 10
+
+
+def test_the_same_report_by_mail_and_as_a_file_counts_once(tmp_path: Path) -> None:
+    """Copies are told by organization and report-id, whatever they are wrapped in; a signed copy gives the proof."""
+    (tmp_path / "a.json").write_bytes(data(report()))
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(data(report())))
+    signed = mail(data(report()), results="mx.example.com; dkim=pass header.d=sender.example")
+    (tmp_path / "c.eml").write_bytes(signed)
+    plain = read_all(tmp_path, origin=collect_module.OriginCheck("mx.example.com"))
+    assert (1, 2, 0) == (plain["read"]["reports"], plain["read"]["duplicates"], plain["read"]["conflicts"])
+    (one,) = policies(plain)
+    assert (5, 5) == (one["successful"], one["signed"]["successful"])
+    assert ["sender.example"] == one["organizations"][0]["signed_by"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_clean_copy_never_hides_a_failing_one(tmp_path: Path, order: tuple[int, int]) -> None:
+    """Two different reports under one id: the worse counts, whichever was read first, and both are named."""
+    reports = [report(policy(successful=9)), report(policy(successful=1, failed=2))]
+    write(tmp_path, *(reports[number] for number in order))
+    plain = read_all(tmp_path)
+    (one,) = policies(plain)
+    assert (1, 2) == (one["successful"], one["failed"])
+    assert plain["read"]["conflicts"] == 1
+    (conflict,) = plain["conflicts"]
+    assert {str(tmp_path / "0.json"), str(tmp_path / "1.json")} == {conflict["counted"], conflict["left_out"]}
+
+
+def test_one_id_for_two_domains_is_two_reports(tmp_path: Path) -> None:
+    """A sender that uses its ids again for another domain loses none of its reports."""
+    write(tmp_path, report(policy(), report_id="1"), report(policy(domain="example.net"), report_id="1"))
+    plain = read_all(tmp_path)
+    assert [DOMAIN, "example.net"] == [entry["domain"] for entry in plain["domains"]]
+
+
+def test_the_domain_filter_ignores_case_and_dot(tmp_path: Path) -> None:
+    """Reports about other domains are counted as such and otherwise left alone."""
+    write(tmp_path, report(policy(domain="EXAMPLE.com.")), report(policy(domain="example.net"), organization="B"))
+    plain = read_all(tmp_path, domains=frozenset({DOMAIN}))
+    assert [DOMAIN] == [entry["domain"] for entry in plain["domains"]]
+    assert plain["read"]["other_domains"] == 1
+
+
+def test_folders_maildirs_and_hidden_files(tmp_path: Path) -> None:
+    """Folders are read to the bottom; in a Maildir only `cur` and `new` of it and of its folders count."""
+    for name in ("cur", "new", "tmp", ".Reports/cur", ".Reports/new"):
+        (tmp_path / "Maildir" / name).mkdir(parents=True)
+    (tmp_path / "Maildir/cur/1:2,S").write_bytes(mail(data(report(organization="A"))))
+    (tmp_path / "Maildir/.Reports/new/2").write_bytes(mail(data(report(organization="B"))))
+    (tmp_path / "Maildir/tmp/3").write_bytes(mail(data(report()))[:300])
+    (tmp_path / "Maildir/dovecot.index.log").write_bytes(b"binary")
+    (tmp_path / ".DS_Store").write_bytes(b"binary")
+    (tmp_path / "deep/er").mkdir(parents=True)
+    (tmp_path / "deep/er/r.json").write_bytes(data(report(organization="C")))
+    plain = read_all(tmp_path)
+    assert ["A", "B", "C"] == [one["name"] for one in policies(plain)[0]["organizations"]]
+    assert [] == plain["unreadable"]
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    """A missing place and an empty folder are unreadable: no report is not a clean report."""
+    (tmp_path / "empty").mkdir()
+    plain = read_all(tmp_path / "empty", tmp_path / "missing")
+    assert [str(tmp_path / "empty"), str(tmp_path / "missing")] == [item["name"] for item in plain["unreadable"]]
+
+
+def test_a_large_mbox_is_read_in_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the ranges cut, every mail is read exactly once."""
+    mbox = tmp_path / "mbox"
+    entries = [b"From a@b Thu\n" + mail(data(report(organization=f"S{number}"))) + b"\n" for number in range(30)]
+    mbox.write_bytes(b"".join(entries))
+    for size in (97, 700, len(entries[0]), 5000):
+        monkeypatch.setattr(sources, "_PIECE", size)
+        assert len(list(sources.pieces([str(mbox)]))) > 1
+        read_back = read_all(mbox)
+        assert (30, 30, 0) == tuple(read_back["read"][name] for name in ("files", "reports", "duplicates"))
+
+
+def test_a_mail_too_large_in_an_mbox_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One huge mail is unreadable, its neighbours are read."""
+    monkeypatch.setattr(sources, "_PIECE", 1000)
+    mbox = tmp_path / "mbox"
+    mbox.write_bytes(
+        b"From x\n"
+        + mail(data(report()))
+        + b"\nFrom x\nA: b\n\n"
+        + b"x" * 300_000
+        + b"\nFrom x\n"
+        + mail(data(report(organization="B")))
+    )
+    plain = read_all(mbox, limits=collect_module.Limits(document=50_000))
+    assert plain["read"]["reports"] == 2
+    assert ["larger than 50000 bytes"] == [item["reason"] for item in plain["unreadable"]]
+
+
+def test_a_large_archive_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip file beyond the size of one piece is read from disk, member by member."""
+    monkeypatch.setattr(sources, "_PIECE", 100)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for day in days(5):
+            archive.writestr(f"{day}.json", data(report(day=day)))
+    assert [("zip", str(tmp_path / "all.zip"))] == [(work.kind, work.place) for work in sources.pieces([str(tmp_path)])]
+    assert read_all(tmp_path)["read"]["reports"] == 5
+
+
+def test_spilled_to_disk_or_not_the_sums_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory limits change where records lie, never what they say; neither does the order of files."""
+    reports = [
+        report(policy(failed=number % 3), day=day, organization=f"S{number}") for number, day in enumerate(days(20))
+    ]
+    write(tmp_path, *reports, *reports[:5])
+    whole = read_all(tmp_path)
+    monkeypatch.setattr(summary, "_KEEP_RECORDS", 3)
+    monkeypatch.setattr(summary, "_KEEP_BYTES", 100)
+    assert whole == read_all(tmp_path)
+    names = [str(path) for path in tmp_path.iterdir()]
+    random.Random(7).shuffle(names)  # noqa: S311  order, not a secret
+    assert whole == read_all(*names)
+
+
+def test_several_processes_give_the_same_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in other processes is added up to the same document."""
+    write(tmp_path, *(report(day=day) for day in days(40)))
+    (tmp_path / "broken.json").write_bytes(b"{")
+    alone = read_all(tmp_path)
+    monkeypatch.setattr(sources, "BATCH", 4)
+    seen: list[Progress] = []
+    together = document(collect([str(tmp_path)], Options(jobs=2), seen.append))
+    assert alone == together
+    assert Progress(41, 40) == seen[-1]
+
+
+class Bucket:
+    """An S3 client as far as it is used, with the objects of one bucket."""
+
+    def __init__(self, objects: dict[str, bytes]) -> None:
+        self.objects = objects
+
+    def get_paginator(self, _name: str) -> Bucket:
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803  as boto3 has it
+        assert Bucket == "reports"
+        return [{"Contents": [{"Key": key}]} for key in self.objects if key.startswith(Prefix)] + [{}]
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        assert Bucket == "reports"
+        if Key.endswith("forbidden"):
+            from botocore.exceptions import ClientError  # noqa: PLC0415
+
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "GetObject")
+        return {"Body": io.BytesIO(self.objects[Key])}
+
+
+def test_reports_in_s3_are_read_and_what_is_forbidden_is_named() -> None:
+    """Objects below a prefix are read as files are; folder markers are none."""
+    bucket: Any = Bucket(
+        {
+            "in/": b"",
+            "in/1": data(report()),
+            "in/2": mail(data(report(organization="B"))),
+            "in/forbidden": b"",
+            "x": b"",
+        }
+    )
+    items: list[Found | Unreadable] = []
+    works = list(sources.pieces(["s3://reports/in/"], bucket))
+    for work in works:
+        assert isinstance(work, sources.Work)
+        assert sources.work_through(work, Context(), items.append, bucket) == 3
+    assert ["Sender A", "B"] == [item.report.organization for item in items if isinstance(item, Found)]
+    assert ["s3://reports/in/forbidden"] == [item.name for item in items if isinstance(item, Unreadable)]
+
+
+def test_a_prefix_without_objects_is_named() -> None:
+    """An empty place in S3 is as unreadable as an empty folder."""
+    bucket: Any = Bucket({})
+    (item,) = sources.pieces(["s3://reports/none"], bucket)
+    assert isinstance(item, Unreadable)

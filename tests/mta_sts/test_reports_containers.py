@@ -1,0 +1,259 @@
+"""Whatever a report is wrapped in: read, or named with a reason."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import json
+import zipfile
+from email import message_from_bytes
+from email.message import EmailMessage
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mta_sts.reports import mail as mail_module
+from mta_sts.reports.containers import Context, Found, Limits, Unreadable, read
+from tests.mta_sts.report_samples import data, mail, policy, report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+JSON = data(report())
+SECOND = data(report(organization="Sender B"))
+
+
+def found_in(content: bytes, limits: Limits | None = None) -> list[Found | Unreadable]:
+    """Return what is found in some bytes."""
+    items: list[Found | Unreadable] = []
+    read(content, "file", Context(limits or Limits()), items.append)
+    return items
+
+
+def organizations(content: bytes) -> list[str]:
+    """Return who sent the reports in some bytes; an unreadable part shows as its reason."""
+    return [item.report.organization if isinstance(item, Found) else item.reason for item in found_in(content)]
+
+
+def zipped(**members: bytes) -> bytes:
+    """Return a zip archive."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def attached(*parts: tuple[str, str, bytes], kind: str = "mixed") -> bytes:
+    """Return a mail with attachments, built by the standard library."""
+    message = EmailMessage()
+    message["From"] = "a@sender.example"
+    message["TLS-Report-Domain"] = "example.com"
+    message.set_content("see below")
+    for mime, name, content in parts:
+        main, sub = mime.split("/")
+        message.add_attachment(content, maintype=main, subtype=sub, filename=name)
+    message.replace_header("Content-Type", f"multipart/{kind}; boundary=x-b")
+    return message.as_bytes()
+
+
+GZ = gzip.compress(JSON, mtime=0)
+WRAPPED = {
+    "plain": JSON,
+    "byte order mark": b"\xef\xbb\xbf" + JSON,
+    "UTF-16": json.dumps(report()).encode("utf-16"),
+    "white space around": b"\r\n " + JSON + b"\n\n",
+    "NULs after the end": JSON + b"\0\0\0",
+    "gzip": GZ,
+    "gzip in gzip": gzip.compress(GZ),
+    "bytes after gzip": GZ + b"\r\n",
+    "zip": zipped(a=JSON),
+    "gzip in zip": zipped(a=GZ),
+    "mail": mail(JSON),
+    "mail with bare LF": mail(JSON).replace(b"\r\n", b"\n"),
+    "mail in gzip": gzip.compress(mail(JSON)),
+    "mail in mbox": b"From a@b Thu Jan  1 00:00:00 2026\n" + mail(JSON),
+    "octet-stream": attached(("application/octet-stream", "report.json.gz", GZ)),
+    "no name and no type": attached(("application/octet-stream", "", GZ)),
+    "application/gzip": attached(("application/gzip", "r", GZ)),
+    "application/zip": attached(("application/zip", "r.zip", zipped(a=JSON))),
+    "application/json": attached(("application/json", "r", JSON)),
+    "tlsrpt without suffix": attached(("application/tlsrpt", "r", JSON)),
+    "+gzip that is plain": attached(("application/tlsrpt+gzip", "r", JSON)),
+    "+json that is gzip": attached(("application/tlsrpt+json", "r", GZ)),
+    "related": attached(("application/tlsrpt+json", "r", JSON), kind="related"),
+    "quoted-printable": (
+        b"From: a@b.example\nContent-Type: application/tlsrpt+json\nContent-Transfer-Encoding: quoted-printable\n\n"
+        + JSON.replace(b"=", b"=3D").replace(b"{", b"=7B", 1)
+    ),
+    "the mail is the report": b"From: a@b.example\nContent-Type: application/tlsrpt+json\n\n" + JSON,
+}
+
+
+@pytest.mark.parametrize("content", WRAPPED.values(), ids=WRAPPED.keys())
+def test_one_report_is_found_in_every_wrapping(content: bytes) -> None:
+    """Names and content types may lie, first bytes decide."""
+    assert ["Sender A"] == organizations(content)
+
+
+BOTH = {
+    "two documents": JSON + SECOND,
+    "a list": b"[" + JSON + b"," + SECOND + b"]",
+    "two gzip members": GZ + gzip.compress(SECOND),
+    "zip": zipped(a=JSON, b=SECOND),
+    "mbox": b"".join(b"From x\n" + mail(one) for one in (JSON, SECOND)),
+    "two attachments": attached(("application/tlsrpt+gzip", "a", GZ), ("application/tlsrpt+json", "b", SECOND)),
+}
+
+
+@pytest.mark.parametrize("content", BOTH.values(), ids=BOTH.keys())
+def test_a_second_report_is_never_dropped(content: bytes) -> None:
+    """Two in one file, mail or archive are two."""
+    assert ["Sender A", "Sender B"] == organizations(content)
+
+
+BROKEN = {
+    "empty": (b"", "empty"),
+    "text": (b"hello\n", "not JSON"),
+    "half a report": (JSON[:-20], "not JSON"),
+    "gzip cut off": (GZ[:-12], "cut off"),
+    "gzip damaged": (GZ[:30] + b"\0\0\0\0" + GZ[34:], "damaged gzip"),
+    "zip damaged": (zipped(a=JSON)[:-30], "damaged zip"),
+    "zip empty": (zipped(), "empty"),
+    "mail without a report": (attached(), "without a TLS report"),
+    "attachment that is none": (attached(("application/tlsrpt+json", "r", b"{}")), "no policies"),
+    "base64 that is none": (mail(JSON).replace(b"H4sI", b"@@@@"), ""),
+    "deep JSON": (b"[" * 100_000, "not JSON"),
+    "infinite": (data(report(policy(failed=0))).replace(b'session-count": 0', b'session-count": NaN'), ""),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), BROKEN.values(), ids=BROKEN.keys())
+def test_what_cannot_be_read_is_named(content: bytes, reason: str) -> None:
+    """Damage gives a named reason, or an unknown count, never a clean report."""
+    for item in found_in(content):
+        if isinstance(item, Found):
+            assert item.report.policies[0].failed_unknown == 1
+        else:
+            assert item.name.startswith("file")
+            assert reason in item.reason
+    assert found_in(content)
+
+
+def test_the_good_half_of_a_file_is_kept_and_the_bad_half_named() -> None:
+    """Garbage after a report, or a broken member of an archive, hides nothing and is not hidden."""
+    for content in (JSON + b"garbage", zipped(a=JSON, b=b"garbage"), JSON + JSON[:50]):
+        first, second = found_in(content)
+        assert isinstance(first, Found)
+        assert isinstance(second, Unreadable)
+
+
+SMALL = Limits(document=10_000, archive=25_000, members=5, depth=3)
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a gzip bomb": lambda: gzip.compress(bytes(10**7)),
+    "a large file": lambda: b"{" + b" " * 20_000,
+    "many gzip members": lambda: gzip.compress(b" ", mtime=0) * 200,
+    "gzip in gzip in gzip": lambda: gzip.compress(gzip.compress(gzip.compress(gzip.compress(JSON)))),
+    "too many members": lambda: zipped(**{str(number): JSON for number in range(6)}),
+    "a zip bomb": lambda: zipped(a=bytes(10**7)),
+    "zip in zip": lambda: zipped(a=zipped(a=zipped(a=zipped(a=JSON)))),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS.keys())
+def test_a_bomb_costs_no_more_than_the_limit_and_is_named(bomb: Callable[[], bytes]) -> None:
+    """Size after decompression, number of members and depth are limited."""
+    items = found_in(bomb(), SMALL)
+    assert items
+    assert all(isinstance(item, Unreadable) for item in items)
+
+
+def test_a_large_archive_is_read_up_to_the_limit_and_said_to_be_cut() -> None:
+    """Members that each fit may together be too much; what was left out is named."""
+    items = found_in(zipped(**{str(number): JSON + b" " * 9000 for number in range(5)}), SMALL)
+    assert ["Found", "Found", "Found", "Unreadable"] == [type(item).__name__ for item in items]
+    assert "the rest was not read" in items[-1].reason
+
+
+def test_a_mail_inside_a_mail_is_read() -> None:
+    """A forwarded report counts, as part or as attached file."""
+    message = EmailMessage()
+    message["From"] = "me@example.com"
+    message.set_content("fyi")
+    message.add_attachment(message_from_bytes(mail(JSON)))
+    assert ["Sender A"] == organizations(message.as_bytes())
+    assert ["Sender A"] == organizations(attached(("application/octet-stream", "report.eml", mail(JSON))))
+
+
+def test_an_mbox_may_quote_its_separator() -> None:
+    """`>From ` at the start of a line of a mail is `From ` again."""
+    quoted = mail(JSON).replace(b"This is a report.", b">From here it is a report.")
+    assert ["Sender A", "Sender B"] == organizations(b"From x\n" + quoted + b"\nFrom x\n" + mail(SECOND))
+
+
+@given(
+    st.sampled_from([*WRAPPED.values(), *BOTH.values()]),
+    st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=6)), max_size=3),
+    st.integers(0, 60),
+)
+@settings(max_examples=300)
+def test_damage_never_crashes_a_reader_and_never_reads_as_nothing(
+    content: bytes, damage: list[tuple[int, bytes]], cut: int
+) -> None:
+    """Whatever bytes come in, something comes out: reports or named reasons."""
+    broken = bytearray(content[: len(content) - cut])
+    for place, new in damage:
+        broken[place : place + len(new)] = new
+    assert found_in(bytes(broken))
+
+
+@given(
+    st.binary(max_size=200), st.sampled_from([b"", b"\x1f\x8b\x08\x00", b"PK\x03\x04", b"From ", b"A: b\n", b"{", b"["])
+)
+def test_any_bytes_give_a_reason(content: bytes, start: bytes) -> None:
+    """No input is silently nothing, and none is a clean report."""
+    items = found_in(start + content)
+    assert items
+    assert all(isinstance(item, Unreadable) for item in items)
+
+
+line = st.sampled_from(
+    [
+        "Content-Type: application/tlsrpt+json",
+        "Content-Type: application/tlsrpt+gzip",
+        "content-type: text/plain",
+        "Content-Type: multipart/mixed; boundary=b",
+        "Content-Type: message/rfc822",
+        "Content-Transfer-Encoding: base64",
+        "Content-Transfer-Encoding: 8bit",
+        "Content-Transfer-Encoding: 7bit ",
+        "Content-Disposition: attachment; filename=r.json",
+        " folded: more",
+        "no header",
+        "--b",
+        "--b--",
+        "--bc",
+        "--b ",
+        "",
+        "",
+        JSON.decode(),
+        base64.b64encode(GZ).decode(),
+        base64.b64encode(JSON).decode()[:40],
+    ]
+)
+
+
+@given(st.lists(line, max_size=14), st.sampled_from(["\n", "\r\n"]), st.booleans())
+@settings(max_examples=400)
+def test_the_fast_reader_of_mails_agrees_with_the_standard_library(lines: list[str], end: str, closed: bool) -> None:
+    """Where the flat form is taken apart by us, the standard library finds the same parts."""
+    top = ["From: a@b.example", "Content-Type: multipart/report; boundary=b", "", "--b"]
+    raw = end.join([*top, *lines, *(["", "--b--", ""] if closed else [])]).encode()
+    fast = mail_module._flat_parts(raw)
+    if fast is None:
+        return
+    slow = list(mail_module._any_parts(message_from_bytes(raw), "", "", forwarded=False, depth=0))
+    assert [part.data for part in slow] == [part.data for part in fast]

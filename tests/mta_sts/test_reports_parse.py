@@ -1,0 +1,277 @@
+"""Reports as senders write them: every quirk that was seen in the wild, and what is no report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mta_sts.policy import parse_policy
+from mta_sts.reports.containers import Context, Found, Unreadable, read
+from mta_sts.reports.parse import NO_DETAIL, RESULT_TYPES, Report, ReportError, clean, documents, parse_report
+from tests.conftest import VECTORS, vector_parameters
+from tests.mta_sts.report_samples import BODY, data, failure, policy, report
+
+
+def only(document: dict[str, Any]) -> Report:
+    """Read one document as a file would be read."""
+    (found,) = documents(data(document))
+    assert isinstance(found, dict)
+    return parse_report(found)
+
+
+def found_in(content: bytes, name: str = "file") -> list[Found | Unreadable]:
+    """Return what is found in some bytes."""
+    items: list[Found | Unreadable] = []
+    read(content, name, Context(), items.append)
+    return items
+
+
+@pytest.mark.parametrize("vector", vector_parameters("tlsrpt/index.json", "files"))
+def test_reports_of_other_projects_read_as_labelled(vector: dict[str, Any]) -> None:
+    """Sessions, failures, days and domains of every collected file are those that its label gives."""
+    name = vector["file"]
+    items = found_in((Path(os.environ[VECTORS]) / "tlsrpt" / name).read_bytes(), name)
+    assert ["Found"] * len(vector["reports"]) == [type(item).__name__ for item in items]
+    for item, expected in zip(items, vector["reports"], strict=True):
+        read_report = item.report
+        assert expected["organization"] == read_report.organization
+        assert expected["report_id"] == read_report.report_id
+        assert expected["start"][:10] == read_report.first_day
+        assert [None if one == "None" else one for one in expected["policy_domains"]] == sorted(
+            {one.domain or None for one in read_report.policies}
+        )
+        types: dict[str, dict[str, int]] = {}
+        for one in read_report.policies:
+            sums = types.setdefault(one.policy_type, {"ok": 0, "failed": 0, "failed_unknown": 0})
+            sums["ok"] += one.successful
+            sums["failed"] += one.failed
+            sums["failed_unknown"] += one.failed_unknown
+        assert expected["by_policy_type"] == types
+        assert sorted(map(str, expected["failures"])) == sorted(
+            str([one.result_type, one.sessions, one.reason or None])
+            for found in read_report.policies
+            for one in found.failures
+            if one.result_type != NO_DETAIL
+        )
+        modes = {str(parse_policy(one.body).mode) for one in read_report.policies if one.body}
+        assert sorted(expected["policy_mode"]) == sorted(modes)
+    warned = any(item.report.warnings for item in items)
+    assert (
+        warned
+        or vector["expected"] != "parse+warn"
+        or "details" in vector["expected_note"]
+        or "sum" in vector["expected_note"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "days"),
+    [
+        ("2026-03-01T00:00:00Z", "2026-03-01T23:59:59Z", ("2026-03-01", "2026-03-01")),
+        ("2026-03-01T00:00:00Z", "2026-03-02T00:00:00Z", ("2026-03-01", "2026-03-01")),
+        ("2026-03-01T00:00:00", "2026-03-01T23:59:59", ("2026-03-01", "2026-03-01")),
+        ("2026-03-01", "2026-03-02", ("2026-03-01", "2026-03-01")),
+        ("2026-03-01", "2026-03-01", ("2026-03-01", "2026-03-01")),
+        ("2026-03-01T00:00:00.123456z", "2026-03-07T23:59:59.9Z", ("2026-03-01", "2026-03-07")),
+        ("2026-03-01T01:00:00+02:00", "2026-03-02T00:00:00+02:00", ("2026-02-28", "2026-03-01")),
+    ],
+)
+def test_days_are_utc_and_an_end_at_midnight_is_the_day_before(start: str, end: str, days: tuple[str, str]) -> None:
+    """Dates without zone, without time, with fractions or offsets are read; RFC 8460 counts UTC days."""
+    document = report()
+    document["date-range"] = {"start-datetime": start, "end-datetime": end}
+    assert days == (only(document).first_day, only(document).last_day)
+
+
+NO_REPORT = {
+    "null": None,
+    "a number": 3,
+    "an empty object": {},
+    "an empty list": [],
+    "no policies": {**report(), "policies": None},
+    "empty policies": {**report(), "policies": []},
+    "policies that are text": {**report(), "policies": "sts"},
+    "a policy that is null": {**report(), "policies": [None]},
+    "a policy that is a foreign object": {**report(), "policies": [{"Effect": "Allow"}]},
+    "a detail that is text": report(policy(details=["expired"])),
+    "no dates": {**report(), "date-range": None},
+    "dates that are numbers": {**report(), "date-range": {"start-datetime": 1, "end-datetime": 2}},
+    "a date that is none": report(day="yesterday"),
+    "a year long ago": report(day="0001-01-01"),
+    "dates that run backwards": {
+        **report(),
+        "date-range": {"start-datetime": "2026-03-02T00:00:00Z", "end-datetime": "2026-03-01T00:00:00Z"},
+    },
+    "a foreign document": {"Version": "2012-10-17", "policies": [{"policy": {}}]},
+}
+
+
+@pytest.mark.parametrize("document", NO_REPORT.values(), ids=NO_REPORT.keys())
+def test_what_is_no_report_is_named_and_never_counts_as_no_failure(document: object) -> None:
+    """Foreign, empty or undated documents are unreadable, with a reason."""
+    (item,) = found_in(data(document))
+    assert isinstance(item, Unreadable)
+    assert item.reason
+
+
+COUNTS = [
+    (0, 0, 0),
+    (3, 3, 0),
+    ("3", 3, 0),
+    (3.0, 3, 0),
+    (None, 0, 1),
+    (-1, 0, 1),
+    ("many", 0, 1),
+    (2**60, 0, 1),
+    (True, 0, 1),
+    (1.5, 0, 1),
+    ([], 0, 1),
+]
+
+
+@pytest.mark.parametrize(("count", "failed", "unknown"), COUNTS)
+def test_a_failure_count_is_a_number_or_unknown_but_never_silently_nought(
+    count: object, failed: int, unknown: int
+) -> None:
+    """Text and round decimals are numbers; missing, negative and senseless counts are unknown and show as a failure."""
+    (result,) = only(report(policy(failed=count))).policies
+    assert (failed, unknown) == (result.failed, result.failed_unknown)
+    assert bool(failed or unknown) == bool(result.failures)
+
+
+def test_a_missing_summary_is_unknown() -> None:
+    """Without a summary nothing is fine and the failures are unknown."""
+    one = policy()
+    del one["summary"]
+    read_report = only(report(one))
+    (result,) = read_report.policies
+    assert (0, 0, 1) == (result.successful, result.failed, result.failed_unknown)
+    assert {"failure-count-unknown", "successful-count-unknown"} == set(read_report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("total", "details", "expected"),
+    [
+        (3, [], {NO_DETAIL: 3}),
+        (3, [failure(sessions=1)], {"certificate-expired": 1, NO_DETAIL: 2}),
+        (
+            1,
+            [failure(sessions=1), failure("validation-failure", sessions=1)],
+            {"certificate-expired": 1, "validation-failure": 1},
+        ),
+        (0, [failure(sessions=4)], {"certificate-expired": 4}),
+        (1, [failure(sessions=None)], {"certificate-expired": 1}),
+        (1, [failure("CERTIFICATE-EXPIRED")], {"certificate-expired": 1}),
+        (1, [failure("new-type")], {"new-type": 1}),
+        (None, [failure(sessions=2)], {"certificate-expired": 2, NO_DETAIL: 0}),
+    ],
+)
+def test_every_failed_session_has_a_type(total: object, details: list[Any], expected: dict[str, int]) -> None:
+    """Details and total may disagree either way; no failure is lost between them."""
+    (result,) = only(report(policy(failed=total, details=details))).policies
+    assert expected == {one.result_type: one.sessions for one in result.failures}
+    assert result.failed >= max(sessions for sessions in expected.values())
+
+
+QUIRKS: dict[str, tuple[dict[str, Any], str, object]] = {
+    "policy-string as one text": ({"policy-string": "\n".join(BODY)}, "body", "\n".join(BODY)),
+    "policy-string with numbers": ({"policy-string": ["max_age:", 5]}, "body", "max_age:\n5"),
+    "policy-string with CRLF and tabs": ({"policy-string": ["mx:\ta\r", "b"]}, "body", "mx: a\nb"),
+    "no policy-string": ({"policy-string": None}, "body", ""),
+    "policy-string of blanks": ({"policy-string": ["", " "]}, "body", ""),
+    "domain in capitals with a dot": ({"policy-domain": "EXAMPLE.com."}, "domain", "example.com"),
+    "domain in U-labels": ({"policy-domain": "Bücher.example"}, "domain", "xn--bcher-kva.example"),
+    "no domain": ({"policy-domain": None}, "domain", ""),
+    "type in capitals": ({"policy-type": "STS"}, "policy_type", "sts"),
+    "unknown type": ({"policy-type": "tls"}, "policy_type", "tls"),
+    "no type": ({"policy-type": None}, "policy_type", "unspecified"),
+}
+
+
+@pytest.mark.parametrize(("change", "field", "expected"), QUIRKS.values(), ids=QUIRKS.keys())
+def test_quirks_of_a_policy_are_read_for_what_they_mean(change: dict[str, Any], field: str, expected: object) -> None:
+    """Spellings that senders use keep their meaning; a policy type in doubt is no `sts`."""
+    one = policy()
+    one["policy"].update(change)
+    assert expected == getattr(only(report(one)).policies[0], field)
+
+
+def test_an_mx_host_is_compared_without_prefix_case_and_dot() -> None:
+    """`mx: MX1.Example.COM.` is the host mx1.example.com."""
+    (result,) = only(report(policy(failed=1, details=[failure(mx="mx: MX1.Example.COM.")]))).policies
+    assert result.failures[0].mx == "mx1.example.com"
+
+
+def test_details_may_be_one_object_or_null() -> None:
+    """A bare object stands for a list of one, null for none."""
+    one = policy(failed=1)
+    one["failure-details"] = failure()
+    assert only(report(one)).policies[0].failures[0].result_type == "certificate-expired"
+    one["failure-details"] = None
+    assert only(report(one)).policies[0].failures[0].result_type == NO_DETAIL
+
+
+def test_what_is_missing_about_the_sender_is_taken_from_elsewhere() -> None:
+    """Organization and report-id may be missing; equal content then has an equal id, other content another."""
+    bare = {**report(), "organization-name": None, "report-id": None, "contact-info": None}
+    assert parse_report(bare, submitter="sender.example").organization == "sender.example"
+    assert parse_report({**bare, "contact-info": "a@b.example"}).organization == "b.example"
+    assert parse_report(bare).report_id == parse_report(bare).report_id
+    assert parse_report(bare).report_id != parse_report({**bare, "policies": [policy(successful=6)]}).report_id
+
+
+def test_sts_and_tlsa_stay_apart() -> None:
+    """Sessions that a sender counts under both types are two results, never one sum."""
+    results = only(report(policy(successful=2), policy("tlsa", successful=2))).policies
+    assert [("sts", 2), ("tlsa", 2)] == [(one.policy_type, one.successful) for one in results]
+
+
+def test_text_of_strangers_is_harmless_before_it_is_kept() -> None:
+    """Escape sequences, bidirectional overrides and long texts never leave the reader."""
+    document = report(
+        policy(failed=1, details=[failure(mx="\x1b[31mevil\u202e")]), organization="\x1b]0;x\x07" + "A" * 500
+    )
+    read_report = only(document)
+    texts = [read_report.organization, read_report.policies[0].failures[0].mx]
+    assert all(text.isprintable() and len(text) <= 255 for text in texts)
+    assert clean("\ud800") == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_every_known_result_type_says_what_to_do() -> None:
+    """All eleven types of RFC 8460 §4.3 have advice, and so have failures without details."""
+    assert len(RESULT_TYPES) == 12
+    assert all(RESULT_TYPES.values())
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+NAMES = ["organization-name", "date-range", "report-id", "policies", "contact-info"]
+PARTS = ["policy", "summary", "failure-details"]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), json_values), st.dictionaries(st.sampled_from(PARTS), json_values))
+def test_any_document_is_counted_or_refused(top: dict[str, Any], inner: dict[str, Any]) -> None:
+    """Whatever stands in the fields: a report or a ReportError, and an absent or odd count is never 0 failures."""
+    one = {**policy(), **inner}
+    document = {**report(one), **top}
+    try:
+        read_report = parse_report(document)
+    except ReportError:
+        return
+    for result, given_policy in zip(read_report.policies, _listed(document["policies"]), strict=True):
+        given_summary = given_policy.get("summary")
+        count = given_summary.get("total-failure-session-count") if isinstance(given_summary, dict) else None
+        assert result.failed or result.failed_unknown or str(count).strip() in {"0", "0.0", "-0.0"}
+        assert result.failed == 0 or result.failures
+
+
+def _listed(value: Any) -> list[Any]:
+    return [value] if isinstance(value, dict) else value
