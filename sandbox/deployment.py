@@ -1,0 +1,250 @@
+"""Drive the real engine: a program, a stack, and the sandbox's clouds."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sandbox.engine import find_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pulumi import automation
+
+    from sandbox.world.client import World
+
+ROOT = Path(__file__).resolve().parent.parent
+_LAUNCHERS = Path(__file__).resolve().parent / "launchers"
+_FROM_THE_PERSON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PASSPHRASE = "sandbox"  # noqa: S105  there is nothing to protect: the state is thrown away
+_NO_CHANGE = ("same", "read", "refresh")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the engine: what it did to which resource."""
+
+    op: str
+    urn: str
+    type: str
+    old: dict[str, Any]
+    new: dict[str, Any]
+    changed: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The resource's name."""
+        return self.urn.rpartition("::")[2]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the engine planned or did, in its order, and what it had to say."""
+
+    ok: bool
+    steps: list[Step] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    diagnostics: list[str] = field(default_factory=list)
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> list[Step]:
+        """The steps that change something."""
+        return [step for step in self.steps if step.op not in _NO_CHANGE]
+
+    def summary(self) -> str:
+        """Return the counts in words."""
+        counts = Counter(step.op for step in self.changes)
+        return ", ".join(f"{count} to {op}" for op, count in sorted(counts.items())) or "no change"
+
+    @property
+    def errors(self) -> str:
+        """Every error that the engine reported, once."""
+        return "\n".join(dict.fromkeys(self.diagnostics))
+
+
+class Deployment:
+    """A stack of the sandbox. `program` is a function, or a folder whose `__main__.py` is run."""
+
+    def __init__(
+        self,
+        world: World,
+        program: Path | Callable[[], None] = ROOT,
+        *,
+        stack: str = "sandbox",
+        config: Path | None = None,
+    ) -> None:
+        from pulumi import automation  # noqa: PLC0415  heavy
+
+        self._world = world
+        folder = world.folder
+        for name in ("backend", "pulumi-home", "work"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        engine = find_engine()
+        self._environment = _environment(folder, engine, world)
+        # Everything that the engine and the program read comes from here, nothing of the person's clouds.
+        os.environ.clear()
+        os.environ.update(self._environment)
+        source = program if isinstance(program, Path) else ROOT
+        self._program = (lambda: _run_main(source)) if isinstance(program, Path) else program
+        work = folder / "work"
+        _copy_project(source, work, stack, config)
+        command = automation.PulumiCommand(root=str(_command_root(folder, engine)), skip_version_check=True)
+        self._stack = automation.create_or_select_stack(
+            stack,
+            project_name=_project_name(work),
+            program=self._program,
+            opts=automation.LocalWorkspaceOptions(
+                work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
+            ),
+        )
+        self._clear_lock()
+
+    def preview(self, **options: Any) -> Outcome:
+        """Plan, and change nothing."""
+        return self._run(self._stack.preview, options)
+
+    def up(self, **options: Any) -> Outcome:
+        """Make what is declared."""
+        return self._run(self._stack.up, options)
+
+    def refresh(self, **options: Any) -> Outcome:
+        """Read what stands in the clouds into the state."""
+        return self._run(self._stack.refresh, options)
+
+    def destroy(self, **options: Any) -> Outcome:
+        """Delete everything of the stack."""
+        return self._run(self._stack.destroy, options)
+
+    def export_state(self) -> dict[str, Any]:
+        """Return the stack's state."""
+        state: dict[str, Any] = self._stack.export_stack().deployment or {}
+        return state
+
+    def resources(self) -> list[dict[str, Any]]:
+        """Return the resources in the stack's state."""
+        found: list[dict[str, Any]] = self.export_state().get("resources") or []
+        return found
+
+    def _run(self, operation: Callable[..., Any], options: dict[str, Any]) -> Outcome:
+        from pulumi import automation  # noqa: PLC0415
+
+        outcome = Outcome(ok=True)
+        told: Callable[[Outcome, automation.events.EngineEvent], None] | None = options.pop("on_event", None)
+
+        def listen(event: automation.events.EngineEvent) -> None:
+            _note(outcome, event)
+            if told is not None:
+                told(outcome, event)
+
+        options.setdefault("color", "never")
+        try:
+            result = operation(on_event=listen, **options)
+            outcome.outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
+        except automation.CommandError as error:
+            outcome.ok = False
+            if not outcome.diagnostics:
+                outcome.diagnostics.append(str(error))
+        except Exception as error:  # noqa: BLE001  what the program itself raised
+            outcome.ok = False
+            outcome.diagnostics.append(str(error))
+        return outcome
+
+    def _clear_lock(self) -> None:
+        """Remove the locks of runs of this folder that are no more: by the process that took them."""
+        for lock in (self._world.folder / "backend" / ".pulumi" / "locks").rglob("*.json"):
+            lock.unlink()
+
+
+def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
+    step = event.resource_pre_event
+    if step is not None:
+        metadata = step.metadata
+        detail = metadata.detailed_diff or {}
+        outcome.steps.append(
+            Step(
+                str(getattr(metadata.op, "value", metadata.op)),
+                metadata.urn,
+                metadata.type,
+                (metadata.old.inputs if metadata.old else None) or {},
+                (metadata.new.inputs if metadata.new else None) or {},
+                tuple(detail) or tuple(metadata.diffs or ()),
+            )
+        )
+    if event.res_op_failed_event is not None:
+        outcome.failed.append(event.res_op_failed_event.metadata.urn)
+    diagnostic = event.diagnostic_event
+    if diagnostic is not None and diagnostic.severity == "error":
+        outcome.diagnostics.append(diagnostic.message.strip())
+
+
+def _run_main(source: Path) -> None:
+    """Run a program as the language host would: its folder first on the path."""
+    sys.path.insert(0, str(source))
+    try:
+        runpy.run_path(str(source / "__main__.py"), run_name="__main__")
+    finally:
+        sys.path.remove(str(source))
+
+
+def _environment(folder: Path, engine: Path, world: World) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _FROM_THE_PERSON if name in os.environ}
+    return {
+        **kept,
+        **world.environment(),
+        "PATH": os.pathsep.join([str(_LAUNCHERS), str(engine.parent), os.defpath]),
+        "PYTHONPATH": str(ROOT),
+        "MTA_STS_SANDBOX_PYTHON": sys.executable,
+        "PULUMI_HOME": str(folder / "pulumi-home"),
+        "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
+        "PULUMI_CONFIG_PASSPHRASE": _PASSPHRASE,
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_AUTOMATION_API_SKIP_VERSION_CHECK": "true",
+    }
+
+
+def _command_root(folder: Path, engine: Path) -> Path:
+    """Return a folder with `bin/pulumi`, as the Automation API wants it."""
+    link = folder / "engine" / "bin" / "pulumi"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(engine)
+    return folder / "engine"
+
+
+def _copy_project(source: Path, work: Path, stack: str, config: Path | None) -> None:
+    """Copy project and stack file: the engine writes a salt into the stack file, which must not reach the tree."""
+    project = (source / "Pulumi.yaml").read_text(encoding="utf-8").replace("    virtualenv: .venv\n", "")
+    (work / "Pulumi.yaml").write_text(project.replace("  options:\n", ""), encoding="utf-8")
+    stacks = work / "stacks"
+    stacks.mkdir(exist_ok=True)
+    given = config or source / "stacks" / f"Pulumi.{stack}.yaml"
+    shutil.copy(given, stacks / f"Pulumi.{stack}.yaml")
+
+
+def _project_name(work: Path) -> str:
+    import yaml  # noqa: PLC0415
+
+    return str(yaml.safe_load((work / "Pulumi.yaml").read_text(encoding="utf-8"))["name"])
+
+
+def end_orphans(folder: Path) -> None:
+    """End engine processes of a killed run of this folder: they carry its PULUMI_HOME in their environment."""
+    listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False)  # noqa: S607
+    for line in listing.stdout.splitlines():
+        pid, _, command = line.strip().partition(" ")
+        if str(folder) in command and "pulumi" in command and int(pid) != os.getpid():
+            try:
+                os.kill(int(pid), signal.SIGTERM)
+            except ProcessLookupError:
+                continue

@@ -1,0 +1,1 @@
+"""The `aws` and `cloudflare` providers of the sandbox: small, honest, and never beyond loopback."""
