@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pulumi.provider.experimental import provider as engine
-from pulumi.provider.experimental.server import main
 
-from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback
+from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback, serve
 from sandbox.providers.sdk_types import SdkType
 
 if TYPE_CHECKING:
@@ -258,7 +256,7 @@ def _create_function(inputs: Properties) -> tuple[str, Properties]:
 
 
 def _function_facts(name: str) -> Properties:
-    described = _cloudfront().describe_function(Name=name)
+    described = _cloudfront().describe_function(Name=name, Stage="DEVELOPMENT")
     arn = described["FunctionSummary"]["FunctionMetadata"]["FunctionARN"]
     return {"arn": arn, "etag": described["ETag"], "status": described["FunctionSummary"].get("Status", "")}
 
@@ -269,7 +267,7 @@ def _read_function(resource_id: str, held: Properties) -> Properties | None:
 
 def _update_function(resource_id: str, _old: Properties, new: Properties) -> Properties:
     cloudfront = _cloudfront()
-    etag = cloudfront.describe_function(Name=resource_id)["ETag"]
+    etag = cloudfront.describe_function(Name=resource_id, Stage="DEVELOPMENT")["ETag"]
     config = {"Comment": new.get("comment") or "", "Runtime": new["runtime"]}
     changed = cloudfront.update_function(
         Name=resource_id, IfMatch=etag, FunctionConfig=config, FunctionCode=new["code"].encode()
@@ -280,7 +278,7 @@ def _update_function(resource_id: str, _old: Properties, new: Properties) -> Pro
 
 
 def _delete_function(resource_id: str, _state: Properties) -> None:
-    etag = _cloudfront().describe_function(Name=resource_id)["ETag"]
+    etag = _cloudfront().describe_function(Name=resource_id, Stage="DEVELOPMENT")["ETag"]
     _cloudfront().delete_function(Name=resource_id, IfMatch=etag)
 
 
@@ -576,4 +574,4 @@ class AwsProvider(EmulatedProvider):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], "7.51.1", AwsProvider(KINDS, FUNCTIONS))
+    serve(AwsProvider(KINDS, FUNCTIONS), "7.51.1")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
 import urllib3
-from pulumi.provider.experimental.server import main
 
-from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback
+from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback, serve
 from sandbox.providers.sdk_types import SdkType
 
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -145,4 +143,4 @@ FUNCTIONS = {
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:], "6.23.1", EmulatedProvider(KINDS, FUNCTIONS))
+    serve(EmulatedProvider(KINDS, FUNCTIONS), "6.23.1")

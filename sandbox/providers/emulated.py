@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 from pulumi.provider.experimental import provider as engine
 from pulumi.provider.experimental.property_value import Computed, PropertyValue
+from pulumi.provider.experimental.server import ProviderServicer
+from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
+from pulumi.runtime.proto import provider_pb2_grpc
+from pulumi.runtime.rpc import UNKNOWN as WIRE_UNKNOWN
 
 from sandbox.providers.sdk_types import SdkType
 
 Properties = dict[str, Any]
 
-UNKNOWN = Computed()
-"""A value that is not known before the update."""
+UNKNOWN = object()
+"""A value that is not known before the update (the SDK's own `Computed` can be neither compared nor sent)."""
 
 _INTERNAL = "__inputs"  # which properties the program gave, so that a removed one is seen as a change
 
@@ -184,8 +191,8 @@ def _wire_map(values: Properties) -> dict[str, PropertyValue]:
 
 
 def _wire(value: Any) -> PropertyValue:
-    if isinstance(value, Computed):
-        return PropertyValue.computed()
+    if value is UNKNOWN:
+        return PropertyValue(WIRE_UNKNOWN)
     if isinstance(value, dict):
         return PropertyValue({key: _wire(item) for key, item in value.items() if item is not None})
     if isinstance(value, list):
@@ -193,3 +200,48 @@ def _wire(value: Any) -> PropertyValue:
     if isinstance(value, int) and not isinstance(value, bool):
         return PropertyValue(float(value))
     return PropertyValue(value)
+
+
+class _Servicer(ProviderServicer):
+    """The SDK's server, with errors in our words only: its own adds a Python traceback to each."""
+
+    async def Create(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC names
+        return await _in_words(super().Create(request, context), context)
+
+    async def Read(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await _in_words(super().Read(request, context), context)
+
+    async def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await _in_words(super().Update(request, context), context)
+
+    async def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await _in_words(super().Delete(request, context), context)
+
+    async def Invoke(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await _in_words(super().Invoke(request, context), context)
+
+    async def Configure(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await _in_words(super().Configure(request, context), context)
+
+
+async def _in_words(call: Awaitable[Any], context: Any) -> Any:
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001  whatever it was, the engine hears it
+        await context.abort(grpc.StatusCode.UNKNOWN, str(error).split(":\n  File", 1)[0])
+
+
+def serve(provider: engine.Provider, version: str) -> None:
+    """Serve a provider to the engine that started this process: print the port, and go on until ended."""
+
+    async def run() -> None:
+        server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
+        servicer = _Servicer(sys.argv[1:], version, provider, engine_address=sys.argv[1])
+        provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        print(port, flush=True)
+        await server.wait_for_termination()
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(run())

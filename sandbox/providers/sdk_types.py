@@ -23,7 +23,9 @@ class SdkType:
     @property
     def arguments(self) -> type:
         """The class of its inputs."""
-        found: type = getattr(import_module(self.module), f"{self.name}Args")
+        module = import_module(self.module)
+        # The SDK calls it InitArgs where a nested type has the plain name already.
+        found: type = getattr(module, f"{self.name}InitArgs", None) or getattr(module, f"{self.name}Args")
         return found
 
     @property
