@@ -8,22 +8,23 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sandbox.deployment import Deployment
+    from sandbox.deployment import Deployment, Outcome
+    from sandbox.senders import Row
     from sandbox.world.client import World
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code: 0 done, 1 refused or failed, 64 wrong usage."""
+    """Run one command; return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
     options = _parser().parse_args(argv)
     # SIGTERM ends as Ctrl-C does: what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
@@ -38,16 +39,19 @@ def _parser() -> argparse.ArgumentParser:
         "--folder",
         type=Path,
         default=Path(os.environ.get("MTA_STS_SANDBOX") or ROOT / ".sandbox"),
-        help="where this sandbox lives (default: .sandbox, or the variable MTA_STS_SANDBOX); "
-        "two folders are two sandboxes",
+        help="where this sandbox lives (default: .sandbox, or the variable MTA_STS_SANDBOX); two folders are two "
+        "sandboxes",
     )
+    parser.add_argument("--stack", default="sandbox", help="which stacks/Pulumi.STACK.yaml is deployed")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, text in (
-        (up, "preview, deploy, check, deliver; what is missing is set up first"),
+        (up, "preview, stop there if it refuses; update, check, deliver"),
         (preview, "show what `up` would change, and change nothing"),
-        (deliver, "let the senders deliver once more"),
-        (advance, "move the sandbox's clock on"),
-        (down, "end the sandbox's processes and throw its world and state away (this is no `pulumi destroy`)"),
+        (deliver, "check what is published, and let every sender deliver once more"),
+        (advance, "let time pass for everything in the sandbox"),
+        (where, "show where the sandbox's servers listen"),
+        (destroy, "run `pulumi destroy` on the sandbox's stack"),
+        (down, "end the sandbox's processes and throw its world and state away (no `pulumi destroy`)"),
     ):
         command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
@@ -58,56 +62,186 @@ def _parser() -> argparse.ArgumentParser:
 
 def up(options: argparse.Namespace) -> int:
     """Preview, stop there if it refuses; then update, check and deliver."""
-    world = _world(options)
-    with world:
+    with _world(options) as world:
         deployment = _deployment(options, world)
         _say("Previewing")
-        planned = deployment.preview(on_output=None)
+        planned = deployment.preview()
         if not planned.ok:
-            return _refused(planned.diagnostics)
+            return _refused("The preview refuses this change; nothing was touched", planned)
         _say(f"Planned: {planned.summary()}")
         if planned.changes:
-            result = deployment.up(on_event=_progress())
-            if not result.ok:
-                return _refused(result.diagnostics)
-            _say(f"Updated: {result.summary()}")
+            updated = deployment.up(on_event=_progress(len(planned.changes)))
+            if not updated.ok:
+                return _failed(updated)
+            _say(f"Updated: {updated.summary()}")
+        code = _deliver(options, world)
         world.detach()
-    return deliver(options)
+    return code
 
 
 def preview(options: argparse.Namespace) -> int:
     """Show the engine's own difference between what stands and what is declared."""
-    world = _world(options)
-    with world:
-        planned = _deployment(options, world).preview(on_output=print, diff=True)
+    with _world(options) as world:
+        planned = _deployment(options, world).preview(on_output=_print_line, diff=True)
         world.detach()
-        return 0 if planned.ok else 1
+        return 0 if planned.ok else _refused("The preview refuses this change", planned)
 
 
 def deliver(options: argparse.Namespace) -> int:
-    """Check what is published and deliver one mail to each domain with every sender."""
-    from sandbox.senders import deliver_all  # noqa: PLC0415
-
+    """Check what is published, and let every sender deliver one mail to each domain."""
     with _world(options) as world:
-        rows = deliver_all(world, options.folder / "senders.json")
+        code = _deliver(options, world)
         world.detach()
-    _table(rows)
-    return 0
+    return code
 
 
 def advance(options: argparse.Namespace) -> int:
     """Let time pass for everything in the sandbox at once."""
     with _world(options) as world:
         world.advance(options.seconds)
-        print(f"The sandbox's clock says {world.now()}")
         world.detach()
+    _say(f"{options.seconds} seconds have passed")
     return 0
+
+
+def where(options: argparse.Namespace) -> int:
+    """Show where the servers listen, and how to ask them."""
+    with _world(options) as world:
+        places = world.endpoints
+        world.detach()
+    edge = places.edge["127.0.0.1"]
+    _say(f"DNS            dig @127.0.0.1 -p {places.dns['port']} TXT _mta-sts.example.com")
+    url = "https://mta-sts.example.com/.well-known/mta-sts.txt"
+    _say(f"HTTPS edge     curl --cacert {places.ca_file} --connect-to ::127.0.0.1:{edge} {url}")
+    _say(f"AWS            {places.aws}")
+    _say(f"Cloudflare     {places.cloudflare}")
+    for host, ports in places.mx.items():
+        _say(f"MX {host:45} 127.0.0.1:{ports['127.0.0.1']}")
+    return 0
+
+
+def destroy(options: argparse.Namespace) -> int:
+    """Delete everything that the stack has made."""
+    with _world(options) as world:
+        gone = _deployment(options, world).destroy(on_event=_progress())
+        world.detach()
+    return 0 if gone.ok else _failed(gone)
 
 
 def down(options: argparse.Namespace) -> int:
     """End the processes and remove the folder; the last time-line stays."""
-    raise NotImplementedError
+    from sandbox.deployment import end_orphans  # noqa: PLC0415
+    from sandbox.world.client import World  # noqa: PLC0415
+
+    folder: Path = options.folder.resolve()
+    if not folder.exists():
+        _say("No sandbox here")
+        return 0
+    end_orphans(folder)
+    World.stop_running(folder)
+    timeline = folder / "timeline.jsonl"
+    if timeline.exists():
+        timeline.replace(folder / "last-timeline.jsonl")
+    for entry in folder.iterdir():
+        if entry.name == "last-timeline.jsonl":
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    _say(f"The sandbox is gone; its last time-line is {folder / 'last-timeline.jsonl'}")
+    return 0
+
+
+def _world(options: argparse.Namespace) -> World:
+    from sandbox.world.client import World  # noqa: PLC0415
+
+    return World(options.folder)
+
+
+def _deployment(options: argparse.Namespace, world: World) -> Deployment:
+    from sandbox.deployment import Deployment, end_orphans  # noqa: PLC0415
+
+    end_orphans(world.folder)
+    return Deployment(world, stack=options.stack)
+
+
+def _deliver(options: argparse.Namespace, world: World) -> int:
+    """Check each domain, let the senders and the witness at it, and print the closing table."""
+    from sandbox.check import problems  # noqa: PLC0415
+    from sandbox.senders import deliver_all  # noqa: PLC0415
+    from sandbox.witness import ask  # noqa: PLC0415
+
+    domains = sorted({event["domain"] for event in world.timeline() if event["kind"] == "txt" and event["value"]})
+    _say(f"Checking {len(domains)} domains and delivering to each")
+    found = {domain: problems(world, domain) for domain in domains}
+    rows = deliver_all(world, domains, options.folder / "senders.json")
+    testimony = ask(world, dict.fromkeys(domains))
+    _table(domains, rows, {domain: said.verdict for domain, said in testimony.items()}, found)
+    wrong = [f"{domain}: {problem}" for domain in domains for problem in found[domain]]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    refused = any(row.delivery.outcome != "delivered" for row in rows)
+    unresolved = any(said.verdict != "valid" for said in testimony.values())
+    return 1 if wrong or refused or unresolved else 0
+
+
+def _table(domains: Sequence[str], rows: Sequence[Row], verdicts: dict[str, str], found: dict[str, list[str]]) -> None:
+    """Print what each sender did: a plain mark, and the id where it has changed."""
+    senders = list(dict.fromkeys(row.sender for row in rows))
+    by_place = {(row.domain, row.sender): row for row in rows}
+    _say("")
+    titles = ["domain", "mode", "id", "check", *senders, "postfix-mta-sts-resolver"]
+    lines = [titles]
+    for domain in domains:
+        first = by_place[domain, senders[0]].delivery
+        cells = [_arrival(by_place[domain, sender]) for sender in senders]
+        check = "wrong" if found[domain] else "good"
+        lines.append([domain, first.mode, first.policy_id[:12], check, *cells, verdicts[domain]])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
+    for line in lines:
+        _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _say("")
+
+
+def _arrival(row: Row) -> str:
+    delivery = row.delivery
+    followed = row.held_before and row.held_before != delivery.policy_id
+    return f"{delivery.outcome}{' (followed)' if followed else ''}"
+
+
+def _progress(expected: int = 0) -> Callable[[Outcome, Any], None]:
+    """Return a listener that shows each change as the engine begins it."""
+
+    def tell(outcome: Outcome, event: Any) -> None:
+        if event.resource_pre_event is not None and outcome.steps[-1] in outcome.changes:
+            step = outcome.steps[-1]
+            count = f"[{len(outcome.changes)}/{expected}] " if expected else ""
+            _say(f"  {count}{step.op} {step.name}")
+
+    return tell
+
+
+def _refused(text: str, outcome: Outcome) -> int:
+    print(f"{text}:\n{outcome.errors}", file=sys.stderr)
+    return 1
+
+
+def _failed(outcome: Outcome) -> int:
+    names = ", ".join(urn.rpartition("::")[2] for urn in outcome.failed) or "the program"
+    done = len(outcome.changes) - len(outcome.failed)
+    print(f"\nThe update stopped at {names}:\n{outcome.errors}", file=sys.stderr)
+    print(f"{done} change(s) were made and stay; run it again to go on from there", file=sys.stderr)
+    return 1
+
+
+def _print_line(text: str) -> None:
+    print(text, end="" if text.endswith("\n") else "\n", flush=True)
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

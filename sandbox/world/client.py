@@ -38,7 +38,7 @@ class Endpoints:
 
 
 class World:
-    """A running world: started here, or found running. Leaving the context ends one that was started and not detached."""
+    """A running world: started here or found running; leaving the context ends one started here and not detached."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -100,6 +100,15 @@ class World:
             self._process.stdin.write(b"detach\n")
             self._process.stdin.close()
             self._process = None
+
+    @classmethod
+    def stop_running(cls, folder: Path) -> None:
+        """End the world of a folder, if one runs."""
+        if (folder / "world.json").exists():
+            world = cls.__new__(cls)
+            world.folder, world._process = folder, None
+            if world._running():
+                world.stop()
 
     def stop(self) -> None:
         """End the world's process and wait for that."""
