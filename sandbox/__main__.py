@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import sys
+import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +26,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code: 0 done, 1 refused or failed, 2 wrong usage."""
     options = _parser().parse_args(argv)
     # SIGTERM ends as Ctrl-C does: what was started is ended on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
+    except BlockingIOError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
+        _end_engine(options.folder)
         print("\ninterrupted; the next `make up` goes on from here", file=sys.stderr)
         return 130
+
+
+def _interrupted(*_: object) -> None:
+    # The Automation API's threads complain of the streams that end under them; that is no news then.
+    threading.excepthook = lambda _: None
+    warnings.simplefilter("ignore")
+    raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,16 +142,21 @@ def destroy(options: argparse.Namespace) -> int:
     return 0 if gone.ok else _failed(gone)
 
 
+def _end_engine(folder: Path) -> None:
+    from sandbox.deployment import end_orphans  # noqa: PLC0415
+
+    end_orphans(folder)
+
+
 def down(options: argparse.Namespace) -> int:
     """End the processes and remove the folder; the last time-line stays."""
-    from sandbox.deployment import end_orphans  # noqa: PLC0415
     from sandbox.world.client import World  # noqa: PLC0415
 
     folder: Path = options.folder.resolve()
     if not folder.exists():
         _say("No sandbox here")
         return 0
-    end_orphans(folder)
+    _end_engine(folder)
     World.stop_running(folder)
     timeline = folder / "timeline.jsonl"
     if timeline.exists():
@@ -160,9 +179,8 @@ def _world(options: argparse.Namespace) -> World:
 
 
 def _deployment(options: argparse.Namespace, world: World) -> Deployment:
-    from sandbox.deployment import Deployment, end_orphans  # noqa: PLC0415
+    from sandbox.deployment import Deployment  # noqa: PLC0415
 
-    end_orphans(world.folder)
     return Deployment(world, stack=options.stack)
 
 

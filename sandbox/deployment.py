@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import runpy
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sandbox.engine import find_engine
 
@@ -27,6 +30,7 @@ _LAUNCHERS = Path(__file__).resolve().parent / "launchers"
 _FROM_THE_PERSON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PASSPHRASE = "sandbox"  # noqa: S105  there is nothing to protect: the state is thrown away
 _NO_CHANGE = ("same", "read", "refresh")
+_END_LIMIT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ class Deployment:
 
         self._world = world
         folder = world.folder
+        self._alone = _only_one(folder)
         for name in ("backend", "pulumi-home", "work"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         engine = find_engine()
@@ -107,6 +112,7 @@ class Deployment:
                 work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
             ),
         )
+        end_orphans(folder)
         self._clear_lock()
 
     def preview(self, **options: Any) -> Outcome:
@@ -160,9 +166,20 @@ class Deployment:
         return outcome
 
     def _clear_lock(self) -> None:
-        """Remove the locks of runs of this folder that are no more: by the process that took them."""
+        """Remove the locks of runs that are no more: `_only_one` has made sure that none goes on."""
         for lock in (self._world.folder / "backend" / ".pulumi" / "locks").rglob("*.json"):
             lock.unlink()
+
+
+def _only_one(folder: Path) -> IO[str]:
+    """Return the open lock of a folder, held as long as this process lives; raises BlockingIOError where it is taken."""
+    lock = (folder / "lock").open("w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise BlockingIOError(f"another run deploys in {folder}; wait for it, or use another --folder") from None
+    return lock
 
 
 def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
@@ -239,12 +256,21 @@ def _project_name(work: Path) -> str:
 
 
 def end_orphans(folder: Path) -> None:
-    """End engine processes of a killed run of this folder: they carry its PULUMI_HOME in their environment."""
+    """End the engine of a killed run of this folder: it runs by the folder's own link. Its providers end with it."""
+    engine = str(folder.resolve() / "engine")
+    for pid in _running(engine):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _END_LIMIT
+    while (left := _running(engine)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _running(command: str) -> list[int]:
+    """Return the processes whose command begins so."""
     listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False)  # noqa: S607
-    for line in listing.stdout.splitlines():
-        pid, _, command = line.strip().partition(" ")
-        if str(folder) in command and "pulumi" in command and int(pid) != os.getpid():
-            try:
-                os.kill(int(pid), signal.SIGTERM)
-            except ProcessLookupError:
-                continue
+    rows = (line.strip().partition(" ") for line in listing.stdout.splitlines())
+    return [int(pid) for pid, _, shown in rows if shown.strip().startswith(command)]

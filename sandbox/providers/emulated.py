@@ -27,6 +27,7 @@ Properties = dict[str, Any]
 UNKNOWN = object()
 """A value that is not known before the update (the SDK's own `Computed` can be neither compared nor sent)."""
 
+_PARENT_CHECK = 0.5
 _INTERNAL = "__inputs"  # which properties the program gave, so that a removed one is seen as a change
 
 
@@ -241,7 +242,9 @@ def serve(provider: engine.Provider, version: str) -> None:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         print(port, flush=True)
-        await server.wait_for_termination()
+        starter = os.getppid()
+        while os.getppid() == starter:  # a killed engine can't end its providers
+            await asyncio.sleep(_PARENT_CHECK)
 
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(run())
