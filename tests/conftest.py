@@ -15,7 +15,10 @@ VECTORS = "MTA_STS_VECTORS"
 def load_vectors(name: str, key: str = "vectors") -> list[Any]:
     """Return vectors of other projects, empty where they are not at hand (they are not ours to copy)."""
     folder = os.environ.get(VECTORS)
-    return json.loads((Path(folder) / name).read_text(encoding="utf-8"))[key] if folder else []
+    if not folder:
+        return []
+    found = json.loads((Path(folder) / name).read_text(encoding="utf-8"))[key]
+    return list(found["cases"] if isinstance(found, dict) else found)
 
 
 def vector_parameters(name: str, key: str = "vectors") -> list[Any]:

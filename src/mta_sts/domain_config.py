@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mta_sts.findings import Finding, MtaStsError, Severity, errors
 from mta_sts.names import LONGEST_NAME, name_problem, to_ascii
-from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, render_policy
+from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, check_size, render_policy
 from mta_sts.records import check_rua
 
 DEFAULT_TTL = 300
@@ -26,8 +26,13 @@ _KEYS = (
 )  # fmt: skip
 _TTL_KEYS = ("txt_ttl", "mx_ttl", "cname_ttl")
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+# Names of RFC 8460 for what is called `reports` here; no typing error, so difflib finds nothing.
+_OTHER_NAMES = {"rua": ["reports"], "ruf": ["reports"]}
+# What a stack file can hold. Anything else flows from another resource, and is known only when that one is made.
+_PLAIN = (str, bool, int, float, Sequence, Mapping)
 # Names that the component makes under the domain; the longest one limits the domain's length.
 _LONGEST_PREFIX = "_smtp._tls."
+_LONGEST_WAIT = 86_400
 _LOCKED_MX = "*.mx.cloudflare.net"
 _PREFERENCE_LIMIT = 65_535
 _MOST_OBJECT_TAGS = 10
@@ -110,9 +115,11 @@ def check_domain(config: Any) -> list[Finding]:
     findings += _check_settings(config)
     if not errors(findings):
         try:
-            render_policy(_resolve(config).policy)
+            body = render_policy(_resolve(config).policy)
         except MtaStsError as error:
-            findings += error.findings
+            findings += [replace(found, path="mx") for found in error.findings]
+        else:
+            findings += [replace(found, path="mx") for found in check_size(body)]
     return findings
 
 
@@ -180,7 +187,7 @@ def _check_keys(config: Mapping[str, Any]) -> list[Finding]:
     findings = []
     for key in config:
         if key not in _KEYS:
-            near = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.5)
+            near = _OTHER_NAMES.get(key) or difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.5)
             nearest = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
             findings.append(Finding("unknown-key", str(key), f"{key!r} is no setting of a domain; {nearest}"))
     return findings
@@ -330,7 +337,10 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
         "adopt": (lambda value: isinstance(value, bool), "true or false"),
         "epoch": (lambda value: _is_whole(value) or (isinstance(value, str) and bool(_EPOCH.match(value))),
                   "a number or 1 to 64 letters, digits, `.`, `_`, `-`; any change makes senders fetch again"),
-        "wait_limit": (lambda value: _is_whole(value) and value >= 0, "seconds, 0 or more"),
+        "wait_limit": (lambda value: _is_whole(value) and 0 <= value <= _LONGEST_WAIT,
+                       f"seconds, from 0 to {_LONGEST_WAIT}"),
+        "zone_id": (_is_text_or_flows, "the id that Cloudflare shows for the zone"),
+        "host": (_is_shared_host, "the shared host's bucket and target, both names"),
         "tags": (_are_tags, f"at most {_MOST_OBJECT_TAGS} tags, texts by name (an S3 object takes no more)"),
         **dict.fromkeys(_TTL_KEYS, (_is_ttl, "seconds from 60 to 86400, or 1 for Cloudflare's automatic")),
     }  # fmt: skip
@@ -346,6 +356,19 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
 
 def _is_ttl(value: Any) -> bool:
     return _is_whole(value) and (value == 1 or 60 <= value <= 86_400)  # noqa: PLR2004  Cloudflare's limits
+
+
+def _is_text_or_flows(value: Any) -> bool:
+    return bool(value) if isinstance(value, str) else value is not None and not isinstance(value, _PLAIN)
+
+
+def _is_shared_host(value: Any) -> bool:
+    """Whether a value is `{bucket, target}`; the bucket is plain, for the plan reads its history."""
+    if not isinstance(value, Mapping) or set(value) != {"bucket", "target"}:
+        return False
+    bucket, target = value["bucket"], value["target"]
+    named = not name_problem(to_ascii(target)) if isinstance(target, str) else _is_text_or_flows(target)
+    return isinstance(bucket, str) and bool(bucket) and named
 
 
 def _are_tags(value: Any) -> bool:

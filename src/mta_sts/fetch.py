@@ -38,6 +38,7 @@ class FetchCause(StrEnum):
     REDIRECT = "redirect"  # senders do not follow it
     STATUS = "status"  # only 200 counts
     MEDIA_TYPE = "media-type"  # serve it as text/plain
+    CONTENT_ENCODING = "content-encoding"  # compressed though nobody asked for it: serve the plain bytes
     TOO_LARGE = "too-large"  # beyond what senders read
     HTTP = "http"  # the answer is no whole HTTP response
     POLICY = "policy"  # served, but it states no valid policy
@@ -73,6 +74,8 @@ def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     """Return a client context that trusts the public roots, or only those in a file; TLS 1.2 at least."""
     context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # RFC 8461 §3.3: a dNSName in the SAN must name the policy host; the subject's common name does not count.
+    context.hostname_checks_common_name = False
     return context
 
 
@@ -88,16 +91,16 @@ async def fetch_policy_async(
 ) -> FetchedPolicy:
     """Return the policy that one address serves for a domain, asked with SNI and Host `mta-sts.DOMAIN`.
 
-    `limit` is in seconds for all of it. Raises FetchError, whose cause says what the operator should look at.
+    `context` comes from `tls_context`: make one for many fetches, loading the roots takes longest. `limit` is in
+    seconds for all of it. Raises FetchError, whose cause says what the operator should look at.
     """
     host = f"mta-sts.{normalise_host(domain)}"
     try:
         async with asyncio.timeout(limit):
-            response, body, certificate = await _get(domain, host, address, port, context or tls_context())
+            content_type, body, certificate = await _get(domain, host, address, port, context or tls_context())
     except TimeoutError:
         message = f"https://{host}{WELL_KNOWN} at {address} gave no whole answer within {limit:g} s"
         raise FetchError(domain, FetchCause.TIMEOUT, message) from None
-    content_type = _check_response(domain, response)
     try:
         policy = parse_policy(body)
     except MtaStsError as error:
@@ -106,9 +109,8 @@ async def fetch_policy_async(
     return FetchedPolicy(policy, body, content_type, certificate)
 
 
-async def _get(
-    domain: str, host: str, address: str, port: int, context: ssl.SSLContext
-) -> tuple[h11.Response, bytes, bytes]:
+async def _get(domain: str, host: str, address: str, port: int, context: ssl.SSLContext) -> tuple[str, bytes, bytes]:
+    """Return content type, body and certificate of an answer that a sender accepts."""
     where = f"{host} at {address}"
     try:
         reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
@@ -125,15 +127,21 @@ async def _get(
         request = h11.Request(
             method="GET",
             target=WELL_KNOWN,
-            headers=[("Host", host), ("User-Agent", "mta-sts"), ("Accept", "text/plain"), ("Connection", "close")],
+            headers=[
+                ("Host", host),
+                ("User-Agent", "mta-sts"),
+                ("Accept", "text/plain"),
+                ("Accept-Encoding", "identity"),
+                ("Connection", "close"),
+            ],
         )
         writer.write(connection.send(request) or b"")
         writer.write(connection.send(h11.EndOfMessage()) or b"")
-        response: h11.Response | None = None
+        content_type = ""
         body = bytearray()
         async for event in _events(connection, reader):
             if isinstance(event, h11.Response):
-                response = event
+                content_type = _check_response(domain, event)  # at once: the rest of a refused answer may never end
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > SIZE_LIMIT:
@@ -143,9 +151,7 @@ async def _get(
         raise FetchError(domain, FetchCause.HTTP, f"{where}: no whole HTTP response ({error})") from error
     finally:
         writer.transport.abort()
-    if response is None:
-        raise FetchError(domain, FetchCause.HTTP, f"{where}: the connection ended before a response")
-    return response, bytes(body), certificate
+    return content_type, bytes(body), certificate
 
 
 async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:
@@ -154,7 +160,7 @@ async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> A
         event = connection.next_event()
         if event is h11.NEED_DATA:
             connection.receive_data(await reader.read(_CHUNK))
-        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+        elif isinstance(event, h11.EndOfMessage):
             return
         elif isinstance(event, h11.Event):
             yield event
@@ -174,4 +180,8 @@ def _check_response(domain: str, response: h11.Response) -> str:
         # RFC 8461 §3.2 says text/plain; senders SHOULD check, and several refuse anything else.
         message = f"Content-Type is {content_type[:100]!r}; serve text/plain"
         raise FetchError(domain, FetchCause.MEDIA_TYPE, message)
+    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if encoding.lower() != "identity":
+        message = f"Content-Encoding is {encoding[:100]!r}, which nobody asked for; serve the bytes as they are"
+        raise FetchError(domain, FetchCause.CONTENT_ENCODING, message)
     return content_type

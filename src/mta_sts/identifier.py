@@ -17,14 +17,14 @@ def content_id(body: str | bytes) -> str:
     return _encode(_bytes(body), _CONTENT_LENGTH)
 
 
-def policy_id(body: str | bytes, replaces: str, epoch: str | None = None) -> str:
+def policy_id(body: str | bytes, replaces: str, epoch: str | int | None = None) -> str:
     """Return the 32 characters to publish a body under: `content_id`, then 8 that make this use of it unique.
 
     `replaces` names what the body replaces: the VersionId of the object version, lacking one the live TXT id,
     lacking both the UTC day. A hash of the body alone would come back with a roll-back, and some sender holds
     another body under it (facts.md, discovery record).
     """
-    use = f"{replaces}\n{epoch or ''}".encode()
+    use = f"{replaces}\n{'' if epoch is None else epoch}".encode()
     return content_id(body) + _encode(use, _USE_LENGTH)
 
 

@@ -35,7 +35,8 @@ def to_ascii(text: str) -> str:
 
     wildcard = "*." if name.startswith("*.") else ""
     try:
-        return wildcard + idna.encode(name.removeprefix(wildcard), uts46=True).decode("ascii")
+        # The trailing dot may have been another script's full stop (RFC 5895 §2).
+        return wildcard + idna.encode(name.removeprefix(wildcard), uts46=True).decode("ascii").removesuffix(".")
     except idna.IDNAError:
         return name
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -20,7 +21,11 @@ MAX_AGE_FLOOR = 86_400
 SIZE_LIMIT = 64_000
 """Bytes: what every sender reads; RFC 8461 §3.3 suggests 64 kilobytes, and some count them as 64,000."""
 
+COMFORTABLE_SIZE = 10_000
+"""Bytes: at least one sender in use cuts the body at 10 KB, and so reads another policy."""
+
 _VERSION = "STSv1"
+_KEYS = ("version", "mode", "mx", "max_age")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}\Z")
 # sts-policy-ext-value: visible ASCII or UTF-8, with inner spaces.
 _VALUE = re.compile(r"[^\x00-\x1f\x7f]+\Z")
@@ -75,8 +80,8 @@ def parse_policy(text: str | bytes) -> Policy:
 def check_policy(text: str | bytes) -> list[Finding]:
     """Return why a body should not be published: what a sender refuses, and what some sender in use does.
 
-    Stricter than `parse_policy`: keys in the usual order and once each, canonical patterns, no unknown key, a
-    max_age that senders honour.
+    Stricter than `parse_policy`: keys in the usual order and once each, canonical patterns, no unknown key, no
+    unusual layout, a max_age that senders honour.
     """
     try:
         policy = parse_policy(text)
@@ -84,14 +89,15 @@ def check_policy(text: str | bytes) -> list[Finding]:
         return list(error.findings)
     lines, _ = _lines(text)
     keys = [line.partition(":")[0] for line in lines]
+    counted = Counter(keys)
     findings = [
         Finding(
             "repeated-key",
             key,
-            f"{key} is given {keys.count(key)} times; senders differ in which one counts: give it once",
+            f"{key} is given {count} times; senders differ in which one counts: give it once",
         )
-        for key in dict.fromkeys(keys)
-        if key != "mx" and keys.count(key) > 1
+        for key, count in counted.items()
+        if key != "mx" and count > 1
     ]
     findings += [
         Finding(
@@ -100,22 +106,61 @@ def check_policy(text: str | bytes) -> list[Finding]:
             f"{key} is no key of RFC 8461; some senders refuse it: remove it",
             Severity.WARNING,
         )
-        for key in dict.fromkeys(keys)
-        if key not in ("version", "mode", "mx", "max_age")
+        for key in counted
+        if key not in _KEYS
     ]
-    if keys[0] != "version":
-        message = f"the first line is {keys[0]}; some senders want version there: move it up"
-        findings.append(Finding("version-not-first", "version", message))
+    findings += _check_order(keys)
+    findings += _check_layout(text, lines)
+    findings += check_size(_encoded(text))
     for pattern in policy.mx:
         findings += check_pattern(pattern, "mx")
         if pattern != to_ascii(pattern):
             message = f"{pattern!r} is not canonical; write {to_ascii(pattern)!r}"
             findings.append(Finding("mx-not-canonical", "mx", message, Severity.WARNING))
+    findings += [
+        Finding("mx-twice", "mx", f"{name} is listed {count} times; once is enough", Severity.WARNING)
+        for name, count in Counter(map(to_ascii, policy.mx)).items()
+        if count > 1
+    ]
     findings += check_max_age(policy.max_age, policy.mode, "max_age")
     if not policy.mx:
         message = "mode none without an mx line is valid, but some senders refuse it: keep one"
         findings.append(Finding("mx-missing", "mx", message, Severity.WARNING))
     return findings
+
+
+def _check_order(keys: Sequence[str]) -> list[Finding]:
+    if keys[0] != "version":
+        message = f"the first line is {keys[0]}; some senders want version there: move it up"
+        return [Finding("version-not-first", "version", message)]
+    ranks = [_KEYS.index(key) for key in keys if key in _KEYS]
+    if ranks == sorted(ranks):
+        return []
+    message = "the keys are not in the order that senders are tested with; write version, mode, mx, max_age"
+    return [Finding("key-order", "", message, Severity.WARNING)]
+
+
+def _check_layout(text: str | bytes, lines: Sequence[str]) -> list[Finding]:
+    """Return what the grammar allows and a simple parser may stumble over."""
+    findings = []
+    for number, line in enumerate(lines, start=1):
+        name, _, value = line.partition(":")
+        usual = f"{name}: " + value.strip(" \t")
+        if line != usual:
+            message = f"unusual white space in {line[:60]!r}; write {usual[:60]!r}"
+            findings.append(Finding("white-space", f"line {number}", message, Severity.WARNING))
+    if text[-1:] not in ("\n", b"\n"):
+        message = "the last line does not end; some senders may drop it: end it with a line feed"
+        findings.append(Finding("last-line-not-ended", f"line {len(lines)}", message, Severity.WARNING))
+    return findings
+
+
+def check_size(body: bytes) -> list[Finding]:
+    """Return what is wrong with the size of a body that parses."""
+    if len(body) <= COMFORTABLE_SIZE:
+        return []
+    message = f"the body has {len(body)} bytes, and some senders cut it at {COMFORTABLE_SIZE}; use fewer mx lines"
+    return [Finding("body-large", "", message, Severity.WARNING)]
 
 
 def check_pattern(pattern: str, path: str) -> list[Finding]:
@@ -176,13 +221,19 @@ def render_policy(policy: Policy) -> bytes:
     return body
 
 
+def _encoded(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
 def _lines(text: str | bytes) -> tuple[list[str], list[Finding]]:
     """Return the lines of a body, and what is wrong with the body as a whole."""
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    data = _encoded(text)
+    if not data:
+        return [], [Finding("body-empty", "", "the body is empty; write `version: STSv1`, mode, mx and max_age")]
     findings = []
     if len(data) > SIZE_LIMIT:
         # RFC 8461 §3.3: senders SHOULD limit what they read.
-        message = f"the body has {len(data)} bytes; senders read at most {SIZE_LIMIT}"
+        message = f"the body has {len(data)} bytes, and senders read at most {SIZE_LIMIT}; use fewer mx lines"
         findings.append(Finding("body-too-large", "", message))
     if data.startswith(b"\xef\xbb\xbf"):
         findings.append(Finding("byte-order-mark", "", "the body begins with a byte order mark; save it without"))

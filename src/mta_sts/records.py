@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mta_sts.findings import Finding, MtaStsError, Severity
+from mta_sts.names import name_problem, to_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +25,7 @@ _EXTENSION_VALUE = re.compile(r"[!-:<>-~]+\Z")
 _DELIMITER = re.compile(r"[ \t]*;[ \t]*")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+\Z")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
-_ESCAPE = re.compile(r"\\(\d{3}|.)")
+_ESCAPE = re.compile(rb"\\([0-9]{3}|.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +106,29 @@ def render_tlsrpt_record(rua: Sequence[str]) -> str:
 
 def check_rua(uri: str, path: str) -> list[Finding]:
     """Return what is wrong with one report address (RFC 8460 §3)."""
+    shown = f"{uri[:60]!r}"
     unescaped = sorted({character for character in uri if character in ",;!"})
     if unescaped:
         escapes = ", ".join(f"{character} as %{ord(character):02X}" for character in unescaped)
-        message = f"{uri!r} holds {' '.join(unescaped)}: write {escapes}; several addresses are several list entries"
+        message = f"{shown} holds {' '.join(unescaped)}: write {escapes}; several addresses are several list entries"
         return [Finding("rua-unescaped", path, message)]
-    if not _URI.match(uri):
-        message = f"{uri!r} is no URI; write mailto:tls-reports@example.com or https://example.com/tls-reports"
-        return [Finding("rua-invalid", path, message)]
-    parts = urlsplit(uri)
-    if parts.scheme.lower() == "mailto":
-        local, at, domain = parts.path.rpartition("@")
-        if not (local and at and domain):
-            return [Finding("rua-invalid", path, f"{uri!r} names no mailbox; write mailto:name@example.com")]
+    try:
+        parts = urlsplit(uri if _URI.match(uri) else "")
+    except ValueError:  # such as an unfinished address in brackets
+        parts = urlsplit("")
+    local, _, domain = parts.path.partition("@")
+    if not parts.scheme:
+        problem = "is no URI; write mailto:tls-reports@example.com or https://example.com/tls-reports"
+    elif parts.scheme not in ("mailto", "https"):
+        message = f"{shown} has the scheme {parts.scheme}; senders report to mailto: and https: only (RFC 8460 §3)"
+        return [Finding("rua-scheme", path, message)]
+    elif parts.scheme == "mailto" and (not local or name_problem(to_ascii(domain))):
+        problem = "names no mailbox; write mailto:name@example.com"
+    elif parts.scheme == "https" and not parts.hostname:
+        problem = "names no host; write https://example.com/tls-reports"
+    else:
         return []
-    if parts.scheme.lower() == "https":
-        return [] if parts.hostname else [Finding("rua-invalid", path, f"{uri!r} names no host")]
-    message = f"{uri!r} has the scheme {parts.scheme}; senders report to mailto: and https: only (RFC 8460 §3)"
-    return [Finding("rua-scheme", path, message)]
+    return [Finding("rua-invalid", path, f"{shown} {problem}")]
 
 
 def txt_presentation(text: str) -> str:
@@ -150,11 +156,11 @@ def _escaped(byte: int) -> str:
 
 
 def _unescaped(text: str) -> bytes:
-    def replace(match: re.Match[str]) -> str:
+    def replace(match: re.Match[bytes]) -> bytes:
         escape = match.group(1)
-        return chr(int(escape) % 256) if len(escape) == 3 else escape  # noqa: PLR2004  \DDD
+        return bytes([int(escape) % 256]) if len(escape) == 3 else escape  # noqa: PLR2004  \DDD
 
-    return _ESCAPE.sub(replace, text).encode("latin-1", "replace")
+    return _ESCAPE.sub(replace, text.encode("utf-8", "replace"))
 
 
 def _fields(text: str, version: str) -> tuple[list[tuple[str, str]], list[Finding]]:

@@ -66,7 +66,8 @@ def mail(content: bytes, *, sender: str = "sender.example", results: str = "", e
             f"TLS-Report-Domain: {DOMAIN}\r\nTLS-Report-Submitter: {sender}\r\nMIME-Version: 1.0\r\n"
             'Content-Type: multipart/report; report-type="tlsrpt"; boundary="=_b"\r\n\r\n'
             "--=_b\r\nContent-Type: text/plain\r\n\r\nThis is a report.\r\n"
-            '--=_b\r\nContent-Type: application/tlsrpt+gzip\r\nContent-Disposition: attachment; filename="r.json.gz"\r\n'
+            "--=_b\r\nContent-Type: application/tlsrpt+gzip\r\n"
+            'Content-Disposition: attachment; filename="r.json.gz"\r\n'
             "Content-Transfer-Encoding: base64\r\n\r\n"
         ).encode()
         + base64.encodebytes(gzip.compress(content, mtime=0)).replace(b"\n", b"\r\n")

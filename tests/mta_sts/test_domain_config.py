@@ -79,6 +79,19 @@ def test_a_good_declaration_has_no_finding() -> None:
         ({"tags": {str(number): "x" for number in range(11)}}, "tags-invalid", "tags"),
         ({"adopt": "yes"}, "adopt-invalid", "adopt"),
         ({"wait_limit": -1}, "wait-limit-invalid", "wait_limit"),
+        ({"wait_limit": 86401}, "wait-limit-invalid", "wait_limit"),
+        ({"cname_ttl": "300"}, "cname-ttl-invalid", "cname_ttl"),
+        ({"manage_mx": 0}, "manage-mx-invalid", "manage_mx"),
+        ({"zone_id": ""}, "zone-id-invalid", "zone_id"),
+        ({"zone_id": 5}, "zone-id-invalid", "zone_id"),
+        ({"host": "bucket"}, "host-invalid", "host"),
+        ({"host": {"bucket": "b"}}, "host-invalid", "host"),
+        ({"host": {"bucket": "b", "target": "https://x.cloudfront.net"}}, "host-invalid", "host"),
+        ({"host": {"bucket": "", "target": "x.cloudfront.net"}}, "host-invalid", "host"),
+        ({"host": {"bucket": object(), "target": "x.cloudfront.net"}}, "host-invalid", "host"),
+        ({"reports": "https://[::1/x"}, "rua-invalid", "reports"),
+        ({"reports": "mailto:a@example.com;ruf=mailto:b@example.com"}, "rua-unescaped", "reports"),
+        ({"mx": [f"mx{number}.example.com" for number in range(4000)]}, "body-too-large", "mx"),
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(change: dict[str, Any], rule: str, path: str) -> None:
@@ -92,6 +105,7 @@ def test_a_wrong_setting_is_refused_by_name(change: dict[str, Any], rule: str, p
         ({"reports": None}, "reports-missing"),
         ({"max_age": 3600}, "max-age-short"),
         ({"mx": ["mx1.example.com", "MX1.example.com."]}, "mx-twice"),
+        ({"mx": [f"mx{number}.example.com" for number in range(500)]}, "body-large"),
     ],
 )
 def test_a_doubtful_setting_is_a_warning(change: dict[str, Any], rule: str) -> None:
@@ -101,8 +115,16 @@ def test_a_doubtful_setting_is_a_warning(change: dict[str, Any], rule: str) -> N
 
 def test_the_nearest_known_setting_is_named() -> None:
     """A typing error is answered with what was probably meant."""
-    (found,) = check_domain(GOOD | {"maxage": 86400})
-    assert "did you mean max_age?" in found.message
+    for key, near in (("maxage", "max_age"), ("rua", "reports"), ("ruf", "reports"), ("Domain", "domain")):
+        (found,) = check_domain(GOOD | {key: "x"})
+        assert f"did you mean {near}?" in found.message
+
+
+def test_what_flows_from_other_resources_is_taken() -> None:
+    """The zone's id and the shared host's target may be known only later; nothing else may."""
+    later = object()
+    assert [] == check_domain(GOOD | {"zone_id": later, "host": {"bucket": "policies", "target": later}})
+    assert [] == check_domain(GOOD | {"zone_id": "z", "host": {"bucket": "policies", "target": "x.cloudfront.net"}})
 
 
 def test_all_problems_of_all_domains_come_at_once() -> None:
@@ -118,7 +140,7 @@ def test_all_problems_of_all_domains_come_at_once() -> None:
 
 def test_untidy_names_are_normalised() -> None:
     """U-labels, upper case and trailing dots are taken and published as A-labels, lower case, without dot."""
-    config = resolve_domain({"domain": "BÜCHER.example.", "mx": ["MX.Bücher.example."], "zone": "Bücher.example"})
+    config = resolve_domain({"domain": "BÜCHER.example.", "mx": ["MX.Bücher。example。"], "zone": "Bücher.example"})
     assert ("xn--bcher-kva.example", (MxEntry("mx.xn--bcher-kva.example"),), "xn--bcher-kva.example") == (
         config.domain,
         config.mx,

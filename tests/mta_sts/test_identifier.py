@@ -34,3 +34,5 @@ def test_the_same_body_gets_a_new_id_for_a_new_use() -> None:
     ids = {policy_id(b"body", replaces, epoch) for replaces in ("v1", "v2") for epoch in (None, "1", "2")}
     assert 6 == len(ids)
     assert policy_id(b"body", "v1") == policy_id(b"body", "v1")
+    assert policy_id(b"body", "v1", 0) != policy_id(b"body", "v1")
+    assert policy_id(b"body", "v1", 2) == policy_id(b"body", "v1", "2")

@@ -15,8 +15,10 @@ from tests.conftest import vector_parameters
 # From RFC 8461 §3.2 and §3.2's ABNF: what parses, and as what.
 VALID = {
     "the RFC's example": (
-        "version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmx: backupmx.example.com\n"
-        "max_age: 604800\n",
+        (
+            "version: STSv1\nmode: enforce\nmx: mail.example.com\nmx: *.example.net\nmx: backupmx.example.com\n"
+            "max_age: 604800\n"
+        ),
         Policy("STSv1", Mode.ENFORCE, ("mail.example.com", "*.example.net", "backupmx.example.com"), 604800),
     ),
     "CRLF and no final line end": (
@@ -107,6 +109,18 @@ def test_all_reasons_come_at_once() -> None:
         (("mx.example.com", "localhost"), "mx-single-label", "error"),
         (("mx.example.com", "*.com"), "mx-single-label", "error"),
         (("mx.example.com", "MX.example.com"), "mx-not-canonical", "warning"),
+        (("mx: mx.example.com\n", "mx: mx.example.com\n" * 2), "mx-twice", "warning"),
+        (("mx: mx.example.com\nmax_age: 604800", "max_age: 604800\nmx: mx.example.com"), "key-order", "warning"),
+        (("max_age: 604800", "max_age: 604800\nmx: other.example.com"), "key-order", "warning"),
+        (("mode: enforce", "mode:enforce"), "white-space", "warning"),
+        (("mode: enforce", "mode: enforce "), "white-space", "warning"),
+        (("604800\n", "604800"), "last-line-not-ended", "warning"),
+        (
+            ("mx: m", "".join(f"mx: mx{number}.example.com\n" for number in range(500)) + "mx: m"),
+            "body-large",
+            "warning",
+        ),
+        (("mode: enforce\nmx: mx.example.com", "mode: none"), "mx-missing", "warning"),
     ],
 )
 def test_what_parses_may_still_not_be_published(change: tuple[str, str], rule: str, severity: str) -> None:
@@ -117,8 +131,8 @@ def test_what_parses_may_still_not_be_published(change: tuple[str, str], rule: s
 
 
 def test_a_good_policy_has_no_finding() -> None:
-    """The baseline of the mutations above is clean."""
-    assert [] == check_policy(BASE)
+    """The baseline of the mutations above is clean, and lines may end in CRLF."""
+    assert [] == check_policy(BASE) == check_policy(BASE.replace("\n", "\r\n").encode())
 
 
 def test_rendering_is_canonical() -> None:
@@ -184,6 +198,31 @@ def test_the_parser_refuses_or_reads_anything(body: str | bytes) -> None:
         parse_policy(body)
     except MtaStsError as error:
         assert error.findings  # noqa: PT017  every refusal has a reason
+
+
+@pytest.mark.parametrize("vector", vector_parameters("policies.json", "line_level"))
+def test_single_fields_of_other_projects(vector: dict[str, Any]) -> None:
+    """Judge a field as others do; judged: white space around a value is the RFC's grammar, and only a warning."""
+    line = f"{vector['field']}: {vector['value']}"
+    usual = next(line for line in BASE.splitlines() if line.startswith(vector["field"]))
+    clean = [] == check_policy(BASE.replace(usual, line))
+    assert (vector["source_says"] == "valid") is clean
+
+
+@pytest.mark.parametrize("case", vector_parameters("policies.json", "lint_rules"))
+def test_lint_rules_of_other_projects(case: dict[str, Any]) -> None:
+    """Warn of a short max_age and of a missing mx as others do.
+
+    Judged: in enforce they warn below two weeks, we below a day, where senders begin to ignore it; and testing is a
+    step of every rollout, not a finding.
+    """
+    hosts = "".join(f"mx: {host}\n" for host in case.get("mx", ["mx.example.com"]))
+    findings = check_policy(f"version: STSv1\nmode: {case['mode']}\n{hosts}max_age: {case.get('max_age', 1209600)}\n")
+    expected = {
+        "policyMaxAgeIsTooShortTesting (<86400)": ["max-age-short"],
+        "noMxPresent": ["mx-missing"],
+    }.get(case.get("warn") or case.get("error") or "", [])
+    assert expected == [finding.rule for finding in findings]
 
 
 @pytest.mark.parametrize("vector", vector_parameters("policies.json"))

@@ -67,6 +67,11 @@ def test_what_a_sender_may_have_written_does_not_count(field: str) -> None:
     assert [""] == signers(results(field))
 
 
+def test_a_domain_that_ends_alike_is_no_parent() -> None:
+    """evilsender.example is not below sender.example."""
+    assert [""] == signers(results(PASS, sender="evilsender.example"))
+
+
 def test_only_the_topmost_field_counts() -> None:
     """The trusted host puts its field on top; a second one below came with the mail."""
     forged = results(f"{HOST}; dkim=fail header.d=sender.example", extra=f"Authentication-Results: {PASS}\r\n")
@@ -81,7 +86,7 @@ def test_a_signature_over_a_part_of_the_body_does_not_count() -> None:
 
 def test_two_from_fields_prove_nothing() -> None:
     """Which of them was signed is not known."""
-    assert [""] == signers(results(PASS, extra="From: a@evil.example\r\n"))
+    assert [""] == signers(results(PASS).replace(b"To: ", b"From: a@evil.example\r\nTo: "))
 
 
 def test_a_mail_inside_a_mail_is_not_authenticated() -> None:

@@ -43,10 +43,10 @@ def test_reports_of_other_projects_read_as_labelled(vector: dict[str, Any]) -> N
         assert expected["report_id"] == read_report.report_id
         assert expected["start"][:10] == read_report.first_day
         assert [None if one == "None" else one for one in expected["policy_domains"]] == sorted(
-            {one.domain or None for one in read_report.policies}
+            {one.domain or None for one in read_report.results}
         )
         types: dict[str, dict[str, int]] = {}
-        for one in read_report.policies:
+        for one in read_report.results:
             sums = types.setdefault(one.policy_type, {"ok": 0, "failed": 0, "failed_unknown": 0})
             sums["ok"] += one.successful
             sums["failed"] += one.failed
@@ -54,11 +54,11 @@ def test_reports_of_other_projects_read_as_labelled(vector: dict[str, Any]) -> N
         assert expected["by_policy_type"] == types
         assert sorted(map(str, expected["failures"])) == sorted(
             str([one.result_type, one.sessions, one.reason or None])
-            for found in read_report.policies
+            for found in read_report.results
             for one in found.failures
             if one.result_type != NO_DETAIL
         )
-        modes = {str(parse_policy(one.body).mode) for one in read_report.policies if one.body}
+        modes = {str(parse_policy(one.body).mode) for one in read_report.results if one.body}
         assert sorted(expected["policy_mode"]) == sorted(modes)
     warned = any(item.report.warnings for item in items)
     assert (
@@ -139,7 +139,7 @@ def test_a_failure_count_is_a_number_or_unknown_but_never_silently_nought(
     count: object, failed: int, unknown: int
 ) -> None:
     """Text and round decimals are numbers; missing, negative and senseless counts are unknown and show as a failure."""
-    (result,) = only(report(policy(failed=count))).policies
+    (result,) = only(report(policy(failed=count))).results
     assert (failed, unknown) == (result.failed, result.failed_unknown)
     assert bool(failed or unknown) == bool(result.failures)
 
@@ -149,7 +149,7 @@ def test_a_missing_summary_is_unknown() -> None:
     one = policy()
     del one["summary"]
     read_report = only(report(one))
-    (result,) = read_report.policies
+    (result,) = read_report.results
     assert (0, 0, 1) == (result.successful, result.failed, result.failed_unknown)
     assert {"failure-count-unknown", "successful-count-unknown"} == set(read_report.warnings)
 
@@ -173,7 +173,7 @@ def test_a_missing_summary_is_unknown() -> None:
 )
 def test_every_failed_session_has_a_type(total: object, details: list[Any], expected: dict[str, int]) -> None:
     """Details and total may disagree either way; no failure is lost between them."""
-    (result,) = only(report(policy(failed=total, details=details))).policies
+    (result,) = only(report(policy(failed=total, details=details))).results
     assert expected == {one.result_type: one.sessions for one in result.failures}
     assert result.failed >= max(sessions for sessions in expected.values())
 
@@ -198,12 +198,12 @@ def test_quirks_of_a_policy_are_read_for_what_they_mean(change: dict[str, Any], 
     """Spellings that senders use keep their meaning; a policy type in doubt is no `sts`."""
     one = policy()
     one["policy"].update(change)
-    assert expected == getattr(only(report(one)).policies[0], field)
+    assert expected == getattr(only(report(one)).results[0], field)
 
 
 def test_an_mx_host_is_compared_without_prefix_case_and_dot() -> None:
     """`mx: MX1.Example.COM.` is the host mx1.example.com."""
-    (result,) = only(report(policy(failed=1, details=[failure(mx="mx: MX1.Example.COM.")]))).policies
+    (result,) = only(report(policy(failed=1, details=[failure(mx="mx: MX1.Example.COM.")]))).results
     assert result.failures[0].mx == "mx1.example.com"
 
 
@@ -211,9 +211,9 @@ def test_details_may_be_one_object_or_null() -> None:
     """A bare object stands for a list of one, null for none."""
     one = policy(failed=1)
     one["failure-details"] = failure()
-    assert only(report(one)).policies[0].failures[0].result_type == "certificate-expired"
+    assert only(report(one)).results[0].failures[0].result_type == "certificate-expired"
     one["failure-details"] = None
-    assert only(report(one)).policies[0].failures[0].result_type == NO_DETAIL
+    assert only(report(one)).results[0].failures[0].result_type == NO_DETAIL
 
 
 def test_what_is_missing_about_the_sender_is_taken_from_elsewhere() -> None:
@@ -227,7 +227,7 @@ def test_what_is_missing_about_the_sender_is_taken_from_elsewhere() -> None:
 
 def test_sts_and_tlsa_stay_apart() -> None:
     """Sessions that a sender counts under both types are two results, never one sum."""
-    results = only(report(policy(successful=2), policy("tlsa", successful=2))).policies
+    results = only(report(policy(successful=2), policy("tlsa", successful=2))).results
     assert [("sts", 2), ("tlsa", 2)] == [(one.policy_type, one.successful) for one in results]
 
 
@@ -237,7 +237,7 @@ def test_text_of_strangers_is_harmless_before_it_is_kept() -> None:
         policy(failed=1, details=[failure(mx="\x1b[31mevil\u202e")]), organization="\x1b]0;x\x07" + "A" * 500
     )
     read_report = only(document)
-    texts = [read_report.organization, read_report.policies[0].failures[0].mx]
+    texts = [read_report.organization, read_report.results[0].failures[0].mx]
     assert all(text.isprintable() and len(text) <= 255 for text in texts)
     assert clean("\ud800") == "\N{REPLACEMENT CHARACTER}"
 
@@ -266,7 +266,7 @@ def test_any_document_is_counted_or_refused(top: dict[str, Any], inner: dict[str
         read_report = parse_report(document)
     except ReportError:
         return
-    for result, given_policy in zip(read_report.policies, _listed(document["policies"]), strict=True):
+    for result, given_policy in zip(read_report.results, _listed(document["policies"]), strict=True):
         given_summary = given_policy.get("summary")
         count = given_summary.get("total-failure-session-count") if isinstance(given_summary, dict) else None
         assert result.failed or result.failed_unknown or str(count).strip() in {"0", "0.0", "-0.0"}

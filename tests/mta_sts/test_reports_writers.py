@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +54,7 @@ class Tags(HTMLParser):
         self.seen: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note one tag."""
         self.seen |= {tag, *(name for name, _ in attrs)}
 
 
@@ -165,6 +169,21 @@ def test_a_wrong_call_exits_with_64_and_a_word(arguments: list[str], capsys: pyt
     """Usage errors are told apart from unreadable reports."""
     assert main(["reports", *arguments]) == 64
     assert "mta-sts reports: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", [[], ["--csv"], ["--html"], ["--json"]])
+def test_a_terminal_without_utf_8_is_no_error(tmp_path: Path, form: list[str]) -> None:
+    """Names in any script can be printed anywhere."""
+    (tmp_path / "r.json").write_bytes(data(report(policy(failed=1), organization="Отправитель")))
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from mta_sts.cli import main; sys.exit(main())",
+        "reports",
+        str(tmp_path),
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert subprocess.run([*command, *form], env=environment, check=False, capture_output=True).returncode == 0
 
 
 def test_two_forms_at_once_are_a_usage_error() -> None:

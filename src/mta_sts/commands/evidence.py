@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.commands.reports import ProgressLine, add_reading_options, origin_of
+from mta_sts.commands.reports import ProgressLine, add_reading_options, origin_of, speak_utf8
 
 if TYPE_CHECKING:
     import argparse
@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     enforce = Policy(tested.version, Mode.ENFORCE, tested.mx, tested.max_age)
     thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
     findings = check_evidence(evidence, enforce, thresholds, datetime.now(UTC), domain=evidence["domain"])
+    speak_utf8()
     for finding in findings:
         print(finding)
     stopping = errors(findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,7 @@ def run(options: argparse.Namespace) -> int:
             )
             return EXIT_USAGE
     else:
+        speak_utf8(always=options.form in {"csv", "html"})
         sys.stdout.write(text)
     return EXIT_UNREADABLE if summary.unreadable else EXIT_READ_ALL
 
@@ -137,6 +139,12 @@ def _written(plain: dict[str, Any], form: str) -> str:
         return html.to_html(plain)
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     return writers.to_text(plain, plain_ascii=not encoding.startswith("utf"))
+
+
+def speak_utf8(*, always: bool = False) -> None:
+    """Let no name that a sender chose end in an encoding error; `always` where the form itself is UTF-8."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8" if always else None, errors="backslashreplace")
 
 
 class ProgressLine:

@@ -1,0 +1,464 @@
+"""Evidence that a domain may go from testing to enforce: a small reviewed file, and the rule that judges it.
+
+What senders saw under the testing body, as their reports say (RFC 8460). Two things are never done: to average
+over senders, and to take silence for success. Successes count only with proof of who reported them; failures
+count from anybody, until a person explains them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mta_sts.files import write_whole
+from mta_sts.findings import Finding, MtaStsError, Severity
+from mta_sts.identifier import content_id
+from mta_sts.names import normalise_host
+from mta_sts.policy import Mode, Policy, parse_policy, render_policy
+from mta_sts.reports.collect import Options, collect
+from mta_sts.reports.containers import Limits
+from mta_sts.reports.document import advice, known_body
+from mta_sts.reports.parse import STS, clean
+from mta_sts.reports.summary import Group
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from jsonschema.protocols import Validator
+
+    from mta_sts.reports.collect import Progress
+    from mta_sts.reports.origin import OriginCheck
+    from mta_sts.reports.summary import FailureTally, GroupKey, Summary
+
+UNREADABLE = "unreadable"
+"""What an explanation of unreadable files names instead of a result type."""
+_DAY = 86_400
+_LISTED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What is enough: all three at once, since small domains get less than one report a day.
+
+    `days` with reports, `sessions` that were fine, `organizations` that report; `fresh_days` is the greatest
+    age of the last report. All count from the day after the last failure that was fixed.
+    """
+
+    days: int = 7
+    sessions: int = 10
+    organizations: int = 2
+    fresh_days: int = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why failures of one kind may be put aside; without `mx` on every host.
+
+    With `until` they were fixed on that day: later ones are not explained, and the clean time starts after it.
+    """
+
+    result_type: str
+    mx: str
+    reason: str
+    until: date | None = None
+
+    def covers(self, result_type: str, mx: str, last_day: str) -> bool:
+        """Tell whether failures of that kind, last seen on that day, are explained by this."""
+        in_time = self.until is None or date.fromisoformat(last_day) <= self.until
+        return self.result_type == result_type and self.mx in {"", mx} and in_time
+
+
+@dataclass(frozen=True, slots=True)
+class Vouching:
+    """Who stands for reports without a signature, and why."""
+
+    name: str
+    reason: str
+
+
+def parse_explanation(text: str, *, fixed: bool = False) -> Explanation:
+    """Read `TYPE[@MX]=REASON`, or with `fixed` `TYPE[@MX]=DAY:REASON`; raises ValueError that says what is wrong."""
+    kind, _, reason = text.partition("=")
+    result_type, _, mx = kind.strip().partition("@")
+    until = None
+    if fixed:
+        day, _, reason = reason.partition(":")
+        try:
+            until = date.fromisoformat(day.strip())
+        except ValueError:
+            raise ValueError(f"{text!r} has no day; write TYPE[@MX]=YYYY-MM-DD:REASON") from None
+    if not result_type or not reason.strip():
+        raise ValueError(f"{text!r} has no type or no reason; write TYPE[@MX]={'YYYY-MM-DD:' if fixed else ''}REASON")
+    return Explanation(result_type.lower(), mx.strip().lower().rstrip("."), clean(reason), until)
+
+
+def parse_vouching(text: str) -> Vouching:
+    """Read `NAME: REASON`; raises ValueError where either is missing."""
+    name, _, reason = text.partition(":")
+    if not name.strip() or not reason.strip():
+        raise ValueError(f"{text!r} names nobody or gives no reason; write `NAME: REASON`")
+    return Vouching(clean(name), clean(reason))
+
+
+def build_evidence(
+    domain: str,
+    policy: str | bytes,
+    places: Iterable[str],
+    *,
+    origin: OriginCheck,
+    explanations: Sequence[Explanation] = (),
+    vouching: Vouching | None = None,
+    limits: Limits | None = None,
+    jobs: int = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Return what the reports at `places` prove about a testing body, as the document of the evidence file.
+
+    The same input gives the same document. Raises MtaStsError for a body that is not a testing policy, a bad
+    domain, or an explanation that explains nothing.
+    """
+    domain = normalise_host(domain)
+    body = render_policy(parse_policy(policy))
+    parsed = parse_policy(body)
+    if parsed.mode is not Mode.TESTING:
+        message = f"the body has mode {parsed.mode}; evidence is about the body in testing: give that one"
+        raise MtaStsError(f"no evidence for {domain}", [Finding("evidence-not-testing", "policy", message)])
+    options = Options(domains=frozenset({domain}), origin=origin, limits=limits or Limits(), jobs=jobs, digest=True)
+    summary = collect(places, options, progress)
+    return _sealed(_evidence(domain, body, summary, explanations, vouching))
+
+
+def _evidence(
+    domain: str, body: bytes, summary: Summary, explanations: Sequence[Explanation], vouching: Vouching | None
+) -> dict[str, Any]:
+    counted = Group()
+    not_counted: dict[str, int] = defaultdict(int)
+    kinds: dict[tuple[str, str, str], _Kind] = defaultdict(_Kind)
+    for key, group in sorted(summary.groups.items()):
+        # A policy without a domain may be about ours: its successes prove nothing, its failures count.
+        label = _label(key, content_id(body)) if key.domain else "no domain named"
+        if label == "this body" and (key.signed or vouching):
+            counted.merge(deepcopy(group))  # merging takes the other's parts over
+        elif group.tally.successful:
+            not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
+        for failure, tally in group.failures.items():
+            kinds[failure.result_type, failure.mx, label].add(failure.organization, tally)
+    days = sorted(counted.days)
+    first = days[0] if days else ""
+    failures, used = [], set()
+    for (result_type, mx, label), kind in sorted(kinds.items()):
+        # What failed before this body was first seen is about something else; with no report nothing is.
+        if kind.last_day < first:
+            continue
+        found = [item for item in explanations if item.covers(result_type, mx, kind.last_day)]
+        used.update(found)
+        failures.append({"result_type": result_type, "mx": mx, "policy": label, **kind.plain(), **_explained(found)})
+    unreadable = [item for item in explanations if item.result_type == UNREADABLE and summary.unreadable]
+    used.update(unreadable)
+    _check_used(domain, explanations, used)
+    clean_from = max([first, *(_next_day(item.until) for item in used if item.until)])
+    clean_days = [day for day in days if day >= clean_from]
+    senders = {name: sender for name, sender in counted.senders.items() if sender.last_day >= clean_from}
+    return {
+        "version": 1,
+        "domain": domain,
+        "body": {"id": content_id(body), "policy": body.decode().splitlines()},
+        "window": {
+            "first_day": first or None,
+            "last_day": days[-1] if days else None,
+            "clean_from": clean_from or None,
+            "days_with_reports": len(clean_days),
+            "successful_sessions": sum(counted.days[day].successful for day in clean_days),
+            "organizations": _independent(senders, vouched=vouching is not None),
+        },
+        "sessions": {"successful": counted.tally.successful, "failed": counted.tally.failed},
+        "organizations": [
+            {
+                "name": name,
+                "successful": sender.tally.successful,
+                "failed": sender.tally.failed,
+                "first_day": sender.first_day,
+                "last_day": sender.last_day,
+                "signed_by": sorted(sender.signers),
+            }
+            for name, sender in sorted(counted.senders.items())
+        ],
+        "failures": failures,
+        "not_counted": dict(sorted(not_counted.items())),
+        "origin": {
+            "method": summary.origin,
+            "vouched": {"name": vouching.name, "reason": vouching.reason} if vouching else None,
+        },
+        "read": {
+            "reports": summary.reports,
+            "duplicates": summary.duplicates,
+            "conflicts": summary.conflict_count,
+            "sha256": sha256(b"".join(summary.digests)).hexdigest(),
+            "unreadable": len(summary.unreadable),
+            "unreadable_names": [f"{item.name}: {item.reason}" for item in summary.unreadable[:_LISTED]],
+            "unreadable_explained": unreadable[0].reason if unreadable else None,
+        },
+    }
+
+
+def _label(key: GroupKey, wanted: str) -> str:
+    if key.policy_type != STS:
+        return key.policy_type
+    if not key.body:
+        return "no body named"
+    known = known_body(key.body)
+    return "this body" if known and known[0] == wanted else "another body"
+
+
+class _Kind:
+    """Failures of one kind on one host, whoever reports them."""
+
+    def __init__(self) -> None:
+        self._sessions = 0
+        self._organizations: set[str] = set()
+        self._first_day = ""
+        self.last_day = ""
+
+    def add(self, organization: str, tally: FailureTally) -> None:
+        self._sessions += tally.sessions
+        self._organizations.add(organization)
+        self._first_day = min(self._first_day or tally.first_day, tally.first_day)
+        self.last_day = max(self.last_day, tally.last_day)
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "sessions": self._sessions,
+            "organizations": sorted(self._organizations)[:_LISTED],
+            "first_day": self._first_day,
+            "last_day": self.last_day,
+        }
+
+
+def _explained(found: Sequence[Explanation]) -> dict[str, Any]:
+    best = max(found, key=lambda item: (item.mx, item.until or date.min), default=None)
+    return {
+        "explained": best.reason if best else None,
+        "fixed_on": best.until.isoformat() if best and best.until else None,
+    }
+
+
+def _check_used(domain: str, explanations: Sequence[Explanation], used: set[Explanation]) -> None:
+    idle = [
+        Finding(
+            "evidence-explanation-idle",
+            f"{item.result_type}@{item.mx}" if item.mx else item.result_type,
+            "explains no failure that was reported, or one that went on after the day it was fixed: check the spelling "
+            "and the dates with `mta-sts reports`",
+        )
+        for item in explanations
+        if item not in used
+    ]
+    if idle:
+        raise MtaStsError(f"no evidence for {domain}", idle)
+
+
+def _independent(senders: Mapping[str, Any], *, vouched: bool) -> int:
+    """Count organizations; names are free to choose, so that many names under one signature are one."""
+    names = {name.casefold() for name in senders}
+    signers = {signer for sender in senders.values() for signer in sender.signers}
+    return len(names) if vouched else min(len(names), len(signers))
+
+
+def _next_day(day: date) -> str:
+    return (day + timedelta(days=1)).isoformat()
+
+
+def evidence_digest(evidence: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything in an evidence document but its own `digest`.
+
+    Over JSON with sorted keys and no blanks. It is no signature: it shows that a file was edited by hand.
+    """
+    content = {name: value for name, value in evidence.items() if name != "digest"}
+    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _sealed(evidence: dict[str, Any]) -> dict[str, Any]:
+    return {**evidence, "digest": evidence_digest(evidence)}
+
+
+def write_evidence(evidence: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write an evidence document, whole or not at all; creates the folder."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(target, json.dumps(evidence, indent=2, ensure_ascii=False) + "\n")
+
+
+def load_evidence(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return an evidence document from its file.
+
+    Raises MtaStsError where it can't be read, is not one, or was edited by hand.
+    """
+    try:
+        evidence = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        finding = Finding("evidence-unreadable-file", "", f"cannot be read ({error}): write it with `mta-sts evidence`")
+        raise MtaStsError(f"evidence {path}", [finding]) from error
+    findings = check_form(evidence)
+    if findings:
+        raise MtaStsError(f"evidence {path}", findings)
+    return dict(evidence)
+
+
+def check_form(evidence: Any) -> list[Finding]:
+    """Return what is wrong with an evidence document in itself: its form, or an edit by hand."""
+    findings = [
+        Finding("evidence-form", "/".join(map(str, error.absolute_path)), f"{error.message[:200]}; {_AGAIN}")
+        for error in sorted(_validator().iter_errors(evidence), key=lambda error: list(map(str, error.absolute_path)))
+    ]
+    if not findings and evidence["digest"] != evidence_digest(evidence):
+        findings.append(Finding("evidence-edited", "digest", f"the file was changed after it was written; {_AGAIN}"))
+    return findings
+
+
+_AGAIN = "write it again with `mta-sts evidence`"
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Validator:
+    from jsonschema import Draft202012Validator  # noqa: PLC0415  heavy: only when evidence is read
+
+    return Draft202012Validator(json.loads(files("mta_sts").joinpath("schemas/evidence.json").read_bytes()))
+
+
+def check_evidence(
+    evidence: Mapping[str, Any],
+    policy: Policy,
+    thresholds: Thresholds,
+    now: datetime,
+    *,
+    domain: str,
+) -> list[Finding]:
+    """Return everything that stands against publishing an enforce policy for a domain on this evidence.
+
+    `policy` is the one to be published: its MX patterns must be those that were in testing; its max_age may
+    differ, what must be covered is one full max_age of the testing body. Warnings are what a reviewer must see.
+    """
+    findings = check_form(evidence)
+    if findings:
+        return findings
+    window = evidence["window"]
+    findings = _check_subject(evidence, policy, domain) + _check_failures(evidence)
+    if window["last_day"] is None:
+        message = (
+            "no report with proof of its origin speaks about this body; no report is not a clean report: wait for "
+            "reports, have them checked on reception (--trust-authserv), or vouch for them (--vouch)"
+        )
+        return [*findings, Finding("evidence-no-reports", "window", message)]
+    return findings + _check_window(evidence, thresholds, now)
+
+
+def ready_on(evidence: Mapping[str, Any], thresholds: Thresholds) -> date | None:
+    """Return the first day on which evidence could suffice if reports go on and nothing fails, None without reports."""
+    window = evidence["window"]
+    if window["last_day"] is None:
+        return None
+    last = date.fromisoformat(window["last_day"])
+    covered = date.fromisoformat(window["clean_from"]) + timedelta(days=_days(_max_age(evidence)))
+    missing = max(thresholds.days - window["days_with_reports"], 0)
+    # The report of a day is complete when the day is over.
+    return max(covered, last + timedelta(days=missing + 1))
+
+
+def _check_subject(evidence: Mapping[str, Any], policy: Policy, domain: str) -> list[Finding]:
+    tested = parse_policy("\n".join(evidence["body"]["policy"]) + "\n")
+    findings = []
+    if evidence["domain"] != normalise_host(domain):
+        message = f"the evidence is about {evidence['domain']}, not {domain}; {_AGAIN}"
+        findings.append(Finding("evidence-other-domain", "domain", message))
+    if tested.mode is not Mode.TESTING:
+        message = f"the evidence is about a body with mode {tested.mode}; it must be about the one in testing"
+        findings.append(Finding("evidence-not-testing", "body", message))
+    wanted = set(parse_policy(render_policy(policy)).mx)
+    for pattern in sorted(wanted - set(tested.mx)):
+        message = f"{pattern} was not in the testing body: publish it in testing first, then collect reports"
+        findings.append(Finding("evidence-mx-untested", pattern, message))
+    for pattern in sorted(set(tested.mx) - wanted):
+        message = f"{pattern} was in the testing body and is not to be enforced: mail to it will be refused"
+        findings.append(Finding("evidence-mx-dropped", pattern, message, Severity.WARNING))
+    return findings
+
+
+def _check_failures(evidence: Mapping[str, Any]) -> list[Finding]:
+    findings = []
+    for item in evidence["failures"]:
+        where = f"{item['result_type']}@{item['mx']}" if item["mx"] else item["result_type"]
+        seen = (
+            f"{item['sessions']} sessions failed ({item['policy']}; {', '.join(item['organizations'])}; "
+            f"{item['first_day']} to {item['last_day']})"
+        )
+        if item["explained"]:
+            message = f"{seen}; explained: {item['explained']}"
+            findings.append(Finding("evidence-explained", where, message, Severity.WARNING))
+        else:
+            message = f"{seen}. {advice(item['result_type'])} Then --fixed {where}=DAY:REASON, or --explain"
+            findings.append(Finding("evidence-failure", where, message))
+    read = evidence["read"]
+    if read["unreadable"]:
+        names = f"{read['unreadable']} files could not be read, such as {read['unreadable_names'][0]}"
+        if read["unreadable_explained"]:
+            message = f"{names}; explained: {read['unreadable_explained']}"
+            findings.append(Finding("evidence-unreadable", "read", message, Severity.WARNING))
+        else:
+            message = f"{names}; they may hold failures: put them right, or --explain {UNREADABLE}=REASON"
+            findings.append(Finding("evidence-unreadable", "read", message))
+    vouched = evidence["origin"]["vouched"]
+    if vouched:
+        message = f"{vouched['name']} vouches for reports without a signature: {vouched['reason']}"
+        findings.append(Finding("evidence-vouched", "origin", message, Severity.WARNING))
+    return findings
+
+
+def _check_window(evidence: Mapping[str, Any], thresholds: Thresholds, now: datetime) -> list[Finding]:
+    window = evidence["window"]
+    start, last = date.fromisoformat(window["clean_from"]), date.fromisoformat(window["last_day"])
+    max_age = _max_age(evidence)
+    ready = ready_on(evidence, thresholds)
+    findings = []
+    covered = max((last - start).days + 1, 0)
+    if covered * _DAY < max_age:
+        message = (
+            f"covers {covered} days from {start}; one full max_age of the testing body is {_days(max_age)} days. "
+            f"It can be complete on {ready}"
+        )
+        findings.append(Finding("evidence-short", "window", message))
+    for rule, got, needed, what in (
+        ("evidence-few-days", window["days_with_reports"], thresholds.days, "days with reports"),
+        ("evidence-few-sessions", window["successful_sessions"], thresholds.sessions, "successful sessions"),
+        ("evidence-few-organizations", window["organizations"], thresholds.organizations, "organizations"),
+    ):
+        if got < needed:
+            message = f"{got} {what} since {start}, {needed} are needed; not before {ready}"
+            findings.append(Finding(rule, "window", message))
+    today = now.astimezone(UTC).date()
+    if last > today:
+        message = f"the last report is about {last}, which lies ahead: look at who sent it"
+        findings.append(Finding("evidence-from-future", "window", message))
+    elif (today - last).days > thresholds.fresh_days:
+        message = (
+            f"the last report is about {last}, {(today - last).days} days ago, at most {thresholds.fresh_days} are "
+            "allowed: read the newest reports again"
+        )
+        findings.append(Finding("evidence-stale", "window", message))
+    return findings
+
+
+def _max_age(evidence: Mapping[str, Any]) -> int:
+    return parse_policy("\n".join(evidence["body"]["policy"]) + "\n").max_age
+
+
+def _days(seconds: int) -> int:
+    return -(-seconds // _DAY)

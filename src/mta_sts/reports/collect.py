@@ -1,0 +1,202 @@
+"""Read reports wherever they lie, on every core, and sum them up within bounded memory."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tempfile
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mta_sts.findings import Finding, MtaStsError
+from mta_sts.reports.containers import Context, Limits, Unreadable
+from mta_sts.reports.origin import OriginCheck
+from mta_sts.reports.parse import clean
+from mta_sts.reports.sources import Work, pieces, work_through
+from mta_sts.reports.summary import PARTITIONS, Spill, Summary, partition_records, record, written_partitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mta_sts.reports.containers import Found
+
+_WORTH_A_PROCESS = 4
+"""Pieces of work below which starting processes takes longer than the work."""
+_PARTITIONS_A_TASK = 16
+_AHEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to read: whose reports (all where empty), what is believed, what it may cost.
+
+    `jobs` is the number of processes; 0 means one for each core. `digest` keeps the SHA-256 of each report.
+    """
+
+    domains: frozenset[str] = frozenset()
+    origin: OriginCheck = field(default_factory=OriginCheck)
+    limits: Limits = field(default_factory=Limits)
+    jobs: int = 0
+    digest: bool = False
+
+
+class Progress(NamedTuple):
+    """How far reading has come."""
+
+    files: int
+    reports: int
+
+
+class _Done(NamedTuple):
+    """What one piece of work gave: packed records, and what was counted on the way."""
+
+    chunks: dict[int, list[bytes]]
+    files: int
+    found: int
+    other_domains: int
+    unreadable: list[Unreadable]
+
+
+def collect(
+    places: Iterable[str], options: Options | None = None, progress: Callable[[Progress], None] | None = None
+) -> Summary:
+    """Read every report at `places` (files, folders, `s3://bucket/prefix`) into one summary.
+
+    What can't be read is in `unreadable` by name and reason. Raises MtaStsError (`reader-ended`) if a reader
+    process dies, since then nobody knows what is missing.
+    """
+    options = options or Options()
+    summary = Summary(origin=options.origin.method)
+    with tempfile.TemporaryDirectory(prefix="mta-sts-reports-") as name, ExitStack() as stack:
+        folder = Path(name)
+        work = _work(places, summary)
+        first = list(islice(work, _WORTH_A_PROCESS))
+        jobs = options.jobs or _cores()
+        pool = None
+        if jobs > 1 and len(first) == _WORTH_A_PROCESS:
+            # "spawn" is the one start method that is safe beside threads, on every system.
+            pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
+        try:
+            _collect(chain(first, work), folder, options, summary, mapper=_mapper(pool, jobs), progress=progress)
+        except BrokenProcessPool as error:
+            finding = Finding("reader-ended", "", "a process that read reports was ended, perhaps for lack of memory")
+            raise MtaStsError("the reports could not be read", [finding]) from error
+    summary.unreadable.sort()
+    summary.digests.sort()
+    return summary
+
+
+def _collect(
+    work: Iterable[Work],
+    folder: Path,
+    options: Options,
+    summary: Summary,
+    *,
+    mapper: Callable[..., Iterator[Any]],
+    progress: Callable[[Progress], None] | None,
+) -> None:
+    """Read first, then sum up: only when all was read is it known which copy of a report counts."""
+    spill = Spill(folder, "main")
+    found = 0
+    for done in mapper(partial(_read, folder=folder, options=options), work):
+        spill.absorb(done.chunks)
+        summary.files += done.files
+        summary.other_domains += done.other_domains
+        summary.unreadable += done.unreadable
+        found += done.found
+        if progress:
+            progress(Progress(summary.files, found))
+    chunks = spill.take()
+    files = written_partitions(folder)
+    tasks = (
+        [(files.get(number, []), chunks.get(number, [])) for number in range(start, start + _PARTITIONS_A_TASK)]
+        for start in range(0, PARTITIONS, _PARTITIONS_A_TASK)
+    )
+    for part in mapper(partial(_sum_up, digest=options.digest), tasks):
+        summary.merge(part)
+
+
+def _work(places: Iterable[str], summary: Summary) -> Iterator[Work]:
+    for item in pieces(places):
+        if isinstance(item, Unreadable):
+            summary.unreadable.append(_printable(item))
+        else:
+            yield item
+
+
+def _mapper(pool: ProcessPoolExecutor | None, jobs: int) -> Callable[..., Iterator[Any]]:
+    """Return a `map` that runs in the pool, if there is one, and takes items only a little ahead of results."""
+    if pool is None:
+        return map
+
+    def bounded(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        pending: deque[Future[Any]] = deque()
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= _AHEAD * jobs:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+    return bounded
+
+
+def _read(work: Work, *, folder: Path, options: Options) -> _Done:
+    """Do one piece of work, in whatever process."""
+    spill = Spill(folder, str(os.getpid()))
+    unreadable: list[Unreadable] = []
+    found = other_domains = 0
+
+    def emit(item: Found | Unreadable) -> None:
+        nonlocal found, other_domains
+        if isinstance(item, Unreadable):
+            unreadable.append(_printable(item))
+            return
+        found += 1
+        entry = record(item, options.domains)
+        if entry is None:
+            other_domains += 1
+        else:
+            spill.add(entry)
+
+    context = Context(options.limits, options.origin if options.origin.active else None)
+    with _collector_paused():
+        files = work_through(work, context, emit)
+    return _Done(spill.take(), files, found, other_domains, unreadable)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cycle collector: reading makes thousands of live tuples and no cycles, and it would walk them all."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _printable(item: Unreadable) -> Unreadable:
+    """File names, too, may be written by strangers."""
+    return Unreadable(clean(item.name, 1024), item.reason)
+
+
+def _sum_up(partitions: list[tuple[list[str], list[bytes]]], *, digest: bool) -> Summary:
+    summary = Summary()
+    for files, chunks in partitions:
+        summary.sum_up(partition_records(files, chunks), digest=digest)
+    return summary
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,350 @@
+"""Reports into sums: per domain, policy and policy body, MX host, result type, organisation and day.
+
+The same report often arrives twice, by mail and as a file: it counts once. Sessions under `sts` and under
+`tlsa` may be the same sessions, so policy types are never added up.
+"""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from collections import defaultdict
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+import orjson
+
+from mta_sts.reports.parse import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from mta_sts.reports.containers import Found, Unreadable
+
+PARTITIONS = 256
+_KEEP_RECORDS = 4096
+_KEEP_BYTES = 8 * 2**20
+_MAX_REASONS = 3
+_MAX_SIGNERS = 5
+_MAX_CONFLICTS = 100
+_LENGTH = struct.Struct("<I")
+
+Record = tuple[Any, ...]
+"""What is kept of one found report: plain values only, the policies of other domains left out."""
+
+
+def record(found: Found, domains: Collection[str]) -> Record | None:
+    """Return what to keep of a report, or None where it is about other domains than those asked for.
+
+    A policy without a domain is kept: it may be about any.
+    """
+    report = found.report
+    policies = report.policies
+    if domains:
+        policies = tuple([policy for policy in policies if policy[0] in domains or not policy[0]])
+        if not policies:
+            return None
+    # Two policy domains under one id are two reports of a sender that reuses its ids.
+    about = policies[0][0] if len(policies) == 1 else " ".join(sorted({policy[0] for policy in policies}))
+    return (
+        f"{report.organization.casefold()}\0{report.report_id}\0{about}",
+        report.organization,
+        report.report_id,
+        report.first_day,
+        report.last_day,
+        policies,
+        report.warnings,
+        found.name,
+        found.signer,
+    )
+
+
+class Spill:
+    """Records sorted into partitions by identity, on disk when they are many, so that memory stays the same.
+
+    All copies of a report are in one partition; each can then be summed up alone.
+    """
+
+    def __init__(self, folder: Path, owner: str) -> None:
+        self._folder = folder
+        self._owner = owner
+        self._records: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self._count = 0
+        self._chunks: dict[int, list[bytes]] = defaultdict(list)
+        self._size = 0
+
+    def add(self, entry: Record) -> None:
+        """Keep one record."""
+        self._records[crc32(f"{entry[0].casefold()}\0{entry[1]}".encode(errors="replace")) % PARTITIONS].append(entry)
+        self._count += 1
+        if self._count >= _KEEP_RECORDS:
+            self._pack()
+
+    def absorb(self, chunks: Mapping[int, list[bytes]]) -> None:
+        """Take over what another process packed."""
+        for partition, packed in chunks.items():
+            self._chunks[partition] += packed
+            self._size += sum(map(len, packed))
+        if self._size >= _KEEP_BYTES:
+            self._write()
+
+    def take(self) -> dict[int, list[bytes]]:
+        """Hand over what is in memory."""
+        self._pack()
+        chunks, self._chunks, self._size = dict(self._chunks), defaultdict(list), 0
+        return chunks
+
+    def _pack(self) -> None:
+        packed = {partition: [marshal.dumps(records)] for partition, records in enumerate(self._records) if records}
+        self._records = [[] for _ in range(PARTITIONS)]
+        self._count = 0
+        self.absorb(packed)
+
+    def _write(self) -> None:
+        for partition, packed in self._chunks.items():
+            with (self._folder / f"{partition}.{self._owner}").open("ab") as file:
+                for chunk in packed:
+                    file.write(_LENGTH.pack(len(chunk)))
+                    file.write(chunk)
+        self._chunks = defaultdict(list)
+        self._size = 0
+
+
+def written_partitions(folder: Path) -> dict[int, list[str]]:
+    """Return the files of each partition, by whoever wrote them."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for path in folder.iterdir():
+        found[int(path.name.partition(".")[0])].append(str(path))
+    return found
+
+
+def partition_records(files: Iterable[str], chunks: Iterable[bytes]) -> Iterator[Record]:
+    """Yield the records of one partition: those on disk and those handed over."""
+    for name in files:
+        with Path(name).open("rb") as file:
+            while head := file.read(_LENGTH.size):
+                yield from marshal.loads(file.read(_LENGTH.unpack(head)[0]))  # noqa: S302  our own private file
+    for chunk in chunks:
+        yield from marshal.loads(chunk)  # noqa: S302  from our own worker process
+
+
+class GroupKey(NamedTuple):
+    """What is never added up with anything else; `signed` tells whether a valid DKIM signature came with it."""
+
+    domain: str
+    policy_type: str
+    body: str
+    signed: bool
+
+
+class FailureKey(NamedTuple):
+    """One kind of failure as one organisation reports it."""
+
+    result_type: str
+    mx: str
+    organization: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sessions and reports; `failed_unknown` counts reports whose number of failures is not known."""
+
+    successful: int = 0
+    failed: int = 0
+    failed_unknown: int = 0
+    reports: int = 0
+
+    def add(self, successful: int, failed: int, failed_unknown: int, reports: int = 1) -> None:
+        """Count more sessions in."""
+        self.successful += successful
+        self.failed += failed
+        self.failed_unknown += failed_unknown
+        self.reports += reports
+
+    def merge(self, other: Tally) -> None:
+        """Count another tally in."""
+        self.add(other.successful, other.failed, other.failed_unknown, other.reports)
+
+
+@dataclass(slots=True)
+class Sender:
+    """What one organisation reports; `signers` are the domains that signed its report mails, the first few."""
+
+    tally: Tally
+    first_day: str
+    last_day: str
+    signers: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class FailureTally:
+    """Failed sessions of one kind, with the first few reasons that were given."""
+
+    sessions: int
+    first_day: str
+    last_day: str
+    reasons: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Group:
+    """All sums under one key; a day is the first UTC day of the reports counted in it."""
+
+    days: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    senders: dict[str, Sender] = field(default_factory=dict)
+    failures: dict[FailureKey, FailureTally] = field(default_factory=dict)
+
+    @property
+    def tally(self) -> Tally:
+        """All days together."""
+        total = Tally()
+        for day in self.days.values():
+            total.merge(day)
+        return total
+
+    def merge(self, other: Group) -> None:
+        """Count another group in."""
+        for day, tally in other.days.items():
+            self.days[day].merge(tally)
+        for name, sender in other.senders.items():
+            mine = self.senders.get(name)
+            if mine is None:
+                self.senders[name] = sender
+                continue
+            mine.tally.merge(sender.tally)
+            mine.first_day = min(mine.first_day, sender.first_day)
+            mine.last_day = max(mine.last_day, sender.last_day)
+            mine.signers = _first(mine.signers | sender.signers, _MAX_SIGNERS)
+        for key, failure in other.failures.items():
+            known = self.failures.get(key)
+            if known is None:
+                self.failures[key] = failure
+                continue
+            known.sessions += failure.sessions
+            known.first_day = min(known.first_day, failure.first_day)
+            known.last_day = max(known.last_day, failure.last_day)
+            known.reasons = _first(known.reasons | failure.reasons, _MAX_REASONS)
+
+
+@dataclass(slots=True)
+class Warned:
+    """How often a quirk was seen, and one place where."""
+
+    count: int
+    example: str
+
+
+class Conflict(NamedTuple):
+    """Two different reports under one organisation and report-id: the one with more failures counts."""
+
+    organization: str
+    report_id: str
+    counted: str
+    left_out: str
+
+
+@dataclass(slots=True)
+class Summary:
+    """Everything that was read, in sums that do not depend on the order of reading."""
+
+    groups: dict[GroupKey, Group] = field(default_factory=lambda: defaultdict(Group))
+    files: int = 0
+    reports: int = 0
+    other_domains: int = 0
+    duplicates: int = 0
+    conflicts: list[Conflict] = field(default_factory=list)
+    conflict_count: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    warnings: dict[str, Warned] = field(default_factory=dict)
+    digests: list[bytes] = field(default_factory=list)
+    """SHA-256 of each counted report, where asked for."""
+    origin: str = ""
+
+    def merge(self, other: Summary) -> None:
+        """Count another summary in."""
+        for key, group in other.groups.items():
+            self.groups[key].merge(group)
+        self.files += other.files
+        self.reports += other.reports
+        self.other_domains += other.other_domains
+        self.duplicates += other.duplicates
+        self.conflicts = sorted([*self.conflicts, *other.conflicts])[:_MAX_CONFLICTS]
+        self.conflict_count += other.conflict_count
+        self.unreadable += other.unreadable
+        self.digests += other.digests
+        for name, warned in other.warnings.items():
+            self._warn(name, warned.count, warned.example)
+
+    def _warn(self, name: str, count: int, example: str) -> None:
+        known = self.warnings.get(name)
+        if known is None:
+            self.warnings[name] = Warned(count, example)
+        else:
+            known.count += count
+            known.example = min(known.example, example)
+
+    def sum_up(self, records: Iterable[Record], *, digest: bool = False) -> None:
+        """Count the records of one partition in, each report once."""
+        best: dict[str, Record] = {}
+        for entry in records:
+            known = best.setdefault(entry[0], entry)
+            if known is entry:
+                continue
+            self.duplicates += 1
+            kept, left = (entry, known) if _rank(entry) > _rank(known) else (known, entry)
+            best[entry[0]] = kept
+            if known[3:6] != entry[3:6]:
+                self.conflict_count += 1
+                self.conflicts.append(Conflict(kept[1], kept[2], clean(kept[7], 1024), clean(left[7], 1024)))
+        for entry in best.values():
+            self._count(entry)
+            if digest:
+                self.digests.append(sha256(orjson.dumps(entry[:6])).digest())
+        self.conflicts = sorted(self.conflicts)[:_MAX_CONFLICTS]
+
+    def _count(self, entry: Record) -> None:
+        _, organization, _, first_day, last_day, policies, warnings, name, signer = entry
+        self.reports += 1
+        for warning in warnings:
+            self._warn(warning, 1, clean(name, 1024))
+        for domain, policy_type, body, successful, failed, unknown, failures in policies:
+            group = self.groups[GroupKey(domain, policy_type, body, bool(signer))]
+            group.days[first_day].add(successful, failed, unknown)
+            sender = group.senders.get(organization)
+            if sender is None:
+                sender = group.senders[organization] = Sender(Tally(), first_day, last_day)
+            sender.tally.add(successful, failed, unknown)
+            if first_day < sender.first_day or last_day > sender.last_day:
+                sender.first_day = min(sender.first_day, first_day)
+                sender.last_day = max(sender.last_day, last_day)
+            if signer and signer not in sender.signers:
+                sender.signers = _first({*sender.signers, signer}, _MAX_SIGNERS)
+            for result_type, mx, sessions, reason in failures:
+                key = FailureKey(result_type, mx, organization)
+                failure = group.failures.get(key)
+                if failure is None:
+                    failure = group.failures[key] = FailureTally(0, first_day, last_day)
+                failure.sessions += sessions
+                failure.first_day = min(failure.first_day, first_day)
+                failure.last_day = max(failure.last_day, last_day)
+                if reason and reason not in failure.reasons:
+                    failure.reasons = _first({*failure.reasons, reason}, _MAX_REASONS)
+
+
+def _rank(entry: Record) -> tuple[Any, ...]:
+    """Order copies of a report: the worst one counts, then the one with a proof, whatever came first.
+
+    A clean copy that anybody may have sent must never hide failures.
+    """
+    policies = entry[5]
+    unknown = sum(policy[5] for policy in policies)
+    failed = sum(policy[4] for policy in policies)
+    successful = sum(policy[3] for policy in policies)
+    return (unknown, failed, -successful, bool(entry[8]), repr(entry[3:]))
+
+
+def _first(values: set[str], count: int) -> set[str]:
+    return values if len(values) <= count else set(sorted(values)[:count])
