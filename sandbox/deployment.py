@@ -14,12 +14,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox.engine import find_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from pulumi import automation
 
@@ -91,7 +91,6 @@ class Deployment:
 
         self._world = world
         folder = world.folder
-        self._alone = _only_one(folder)
         for name in ("backend", "pulumi-home", "work"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         engine = find_engine()
@@ -112,8 +111,6 @@ class Deployment:
                 work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
             ),
         )
-        end_orphans(folder)
-        self._clear_lock()
 
     def preview(self, **options: Any) -> Outcome:
         """Plan, and change nothing."""
@@ -154,32 +151,37 @@ class Deployment:
 
         options.setdefault("color", "never")
         try:
-            result = operation(on_event=listen, **options)
+            with _only_one(self._world.folder):
+                end_orphans(self._world.folder)
+                self._clear_locks()
+                result = operation(on_event=listen, **options)
             outcome.outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
         except automation.CommandError as error:
             outcome.ok = False
             if not outcome.diagnostics:
                 outcome.diagnostics.append(str(error))
+        except BlockingIOError:
+            raise
         except Exception as error:  # noqa: BLE001  what the program itself raised
             outcome.ok = False
             outcome.diagnostics.append(str(error))
         return outcome
 
-    def _clear_lock(self) -> None:
+    def _clear_locks(self) -> None:
         """Remove the locks of runs that are no more: `_only_one` has made sure that none goes on."""
         for lock in (self._world.folder / "backend" / ".pulumi" / "locks").rglob("*.json"):
             lock.unlink()
 
 
-def _only_one(folder: Path) -> IO[str]:
-    """Return the open lock of a folder, held as long as this process lives; raises BlockingIOError where it is taken."""
-    lock = (folder / "lock").open("w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise BlockingIOError(f"another run deploys in {folder}; wait for it, or use another --folder") from None
-    return lock
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; raises BlockingIOError where another process has it. It ends with the process."""
+    with (folder / "lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(f"another run deploys in {folder}; wait for it, or use another --folder") from None
+        yield
 
 
 def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:

@@ -87,7 +87,10 @@ def _install(kept: Path, say: Callable[[str], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
         try:
             subprocess.run(  # noqa: S603
-                [sys.executable, "-c", script, folder, VERSION], check=True, capture_output=True, timeout=_INSTALLER_LIMIT
+                [sys.executable, "-c", script, folder, VERSION],
+                check=True,
+                capture_output=True,
+                timeout=_INSTALLER_LIMIT,
             )
         except subprocess.SubprocessError:
             raise EngineError("the official installer's site is out of reach") from None

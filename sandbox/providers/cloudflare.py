@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -28,12 +29,11 @@ def call(method: str, path: str, body: Properties | None = None, query: dict[str
     for attempt in range(_RETRIES):
         try:
             answer = _POOL.request(method, url, json=body, fields=query, headers=headers, timeout=30)
-        except urllib3.exceptions.HTTPError as error:
+            except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
             reason = f"the connection broke ({error.__class__.__name__})"
             if method != "GET":
                 break  # it may have been done: trying again could make a twin
             continue
-        document = answer.json()
         if document["success"]:
             return document
         errors = "; ".join(f"{error['message']} ({error['code']})" for error in document["errors"])

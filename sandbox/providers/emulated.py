@@ -66,9 +66,7 @@ def loopback(variable: str) -> str:
 class EmulatedProvider(engine.Provider):
     """A provider over a table of kinds and functions."""
 
-    def __init__(
-        self, kinds: Mapping[str, Kind], functions: Mapping[str, Callable[[Properties], Properties]]
-    ) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], functions: Mapping[str, Callable[[Properties], Properties]]) -> None:
         self._kinds = kinds
         self._functions = functions
 

@@ -126,7 +126,10 @@ class _World:
         names = {record["name"] for record in self._cloudflare.records}
         receiving = {record["name"] for record in self._cloudflare.records if record["type"] == "MX"}
         publishing = {
-            name.removeprefix(prefix) for name in names for prefix in ("_mta-sts.", "mta-sts.") if name.startswith(prefix)
+            name.removeprefix(prefix)
+            for name in names
+            for prefix in ("_mta-sts.", "mta-sts.")
+            if name.startswith(prefix)
         }
         self._timeline.look(receiving | publishing)
 

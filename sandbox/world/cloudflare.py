@@ -100,7 +100,11 @@ class Cloudflare:
         await asyncio.sleep(0)
         payload = json.dumps(document).encode()
         await send(
-            {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json"), *extra]}
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"application/json"), *extra],
+            }
         )
         await send({"type": "http.response.body", "body": payload})
 

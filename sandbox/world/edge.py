@@ -105,7 +105,13 @@ class Edge:
         event = {
             "version": "1.0",
             "context": {"eventType": "viewer-request"},
-            "request": {"method": "GET", "uri": path, "querystring": {}, "headers": {"host": {"value": host}}, "cookies": {}},
+            "request": {
+                "method": "GET",
+                "uri": path,
+                "querystring": {},
+                "headers": {"host": {"value": host}},
+                "cookies": {},
+            },
         }
         result = json.loads(str(engine.eval(f"JSON.stringify(handler({json.dumps(event)}))")))
         if "statusCode" in result:
@@ -199,9 +205,7 @@ def _keep_seconds(config: ET.Element, cache_control: str) -> int:
     if policy:
         least, default, most = _MANAGED_TTL[policy]
     else:
-        least, default, most = (
-            int(aws.text_of(behaviour, name) or value) for name, value in _TTL_DEFAULTS.items()
-        )
+        least, default, most = (int(aws.text_of(behaviour, name) or value) for name, value in _TTL_DEFAULTS.items())
     asked = next(
         (int(part.split("=")[1]) for part in cache_control.replace(" ", "").split(",") if part.startswith("max-age=")),
         None,

@@ -61,7 +61,9 @@ def _session(host: str, authority: Authority, faults: Faults, boxes: Mailboxes) 
         return _Refusing()
     faulty = fault if fault in ("expired", "wrong-name", "self-signed") else ""
     context = None if fault == "no-starttls" else authority.context((host,), faulty)
-    session: asyncio.Protocol = SMTP(boxes.handler(host), hostname=host, tls_context=context, loop=asyncio.get_running_loop())
+    session: asyncio.Protocol = SMTP(
+        boxes.handler(host), hostname=host, tls_context=context, loop=asyncio.get_running_loop()
+    )
     return session
 
 

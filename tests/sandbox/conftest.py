@@ -1,0 +1,88 @@
+"""A world and a stack of one's own for each test that asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from sandbox.deployment import Deployment
+from sandbox.world.client import World
+from sandbox.world.internet import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ACCOUNT = "111111111111"
+REASON = "tested in the sandbox"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A running world that ends with the test; the environment is put back, because a deployment replaces it."""
+    before = dict(os.environ)
+    with World(tmp_path / "sandbox") as running:
+        yield running
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def deploy(world: World, tmp_path: Path) -> Callable[..., Deployment]:
+    """Return a function that declares domains and gives the deployment of the repository's own program."""
+
+    def declare(*domains: dict[str, Any], accounts: str = ACCOUNT, **settings: Any) -> Deployment:
+        config = {
+            "aws:region": "eu-west-1",
+            "aws:allowedAccountIds": [accounts],
+            "mta-sts:domains": list(domains),
+            **{f"mta-sts:{key}": value for key, value in settings.items()},
+        }
+        file = tmp_path / "Pulumi.sandbox.yaml"
+        file.write_text(yaml.safe_dump({"config": config}, allow_unicode=True), encoding="utf-8")
+        return Deployment(world, config=file)
+
+    return declare
+
+
+class Cloudflare:
+    """The zones of a world, changed by hand as another team would."""
+
+    def __init__(self, world: World) -> None:
+        self._url = world.endpoints.cloudflare
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Call the API and return the result."""
+        request = urllib.request.Request(
+            f"{self._url}{path}",
+            json.dumps(body).encode() if body else None,
+            {"Authorization": f"Bearer {TOKEN}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)["result"]
+
+    def zone(self, name: str) -> str:
+        """Return a zone's id."""
+        (zone,) = self.call("GET", f"/zones?name={name}")
+        return zone["id"]
+
+    def add(self, zone: str, kind: str, name: str, content: str, **more: Any) -> str:
+        """Add a record and return its id."""
+        body = {"type": kind, "name": name, "content": content, "ttl": 300, **more}
+        return self.call("POST", f"/zones/{self.zone(zone)}/dns_records", body)["id"]
+
+    def records(self, zone: str, name: str) -> list[dict[str, Any]]:
+        """Return the records at a name."""
+        return self.call("GET", f"/zones/{self.zone(zone)}/dns_records?name.exact={name}")
+
+
+@pytest.fixture
+def cloudflare(world: World) -> Cloudflare:
+    """The world's zones, to be changed by hand."""
+    return Cloudflare(world)
