@@ -1,4 +1,4 @@
-"""What `make up` looks at after a deploy: is what senders see what was declared?"""
+"""What `make up` looks at after a deploy: whether senders see what was declared."""
 
 from __future__ import annotations
 

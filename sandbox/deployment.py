@@ -130,8 +130,7 @@ class Deployment:
 
     def export_state(self) -> dict[str, Any]:
         """Return the stack's state."""
-        state: dict[str, Any] = self._stack.export_stack().deployment or {}
-        return state
+        return dict(self._stack.export_stack().deployment or {})
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the resources in the stack's state."""
@@ -194,8 +193,8 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
                 str(getattr(metadata.op, "value", metadata.op)),
                 metadata.urn,
                 metadata.type,
-                (metadata.old.inputs if metadata.old else None) or {},
-                (metadata.new.inputs if metadata.new else None) or {},
+                dict((metadata.old.inputs if metadata.old else None) or {}),
+                dict((metadata.new.inputs if metadata.new else None) or {}),
                 tuple(detail) or tuple(metadata.diffs or ()),
             )
         )
@@ -273,6 +272,6 @@ def end_orphans(folder: Path) -> None:
 
 def _running(command: str) -> list[int]:
     """Return the processes whose command begins so."""
-    listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False)  # noqa: S607
+    listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False)
     rows = (line.strip().partition(" ") for line in listing.stdout.splitlines())
     return [int(pid) for pid, _, shown in rows if shown.strip().startswith(command)]

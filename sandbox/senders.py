@@ -8,13 +8,13 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dns.exception
 import dns.resolver
 
 from mta_sts.fetch import fetch_policy, tls_context
-from mta_sts.sender import Delivery, LookupFailedError, Looks, Sender, Temperament, Unchanged
+from mta_sts.sender import Delivery, Looks, LookupFailedError, Sender, Temperament, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,7 @@ class WorldResolver:
         """Return the TXT values at a name."""
         return [b"".join(record.strings).decode("utf-8", "replace") for record in self._ask(name, "TXT")]
 
-    def _ask(self, name: str, kind: str) -> Sequence[object]:
+    def _ask(self, name: str, kind: str) -> list[Any]:
         try:
             return list(self._resolver.resolve(name, kind))
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):

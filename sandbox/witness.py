@@ -37,7 +37,7 @@ def ask(world: World, domains: Mapping[str, str | None]) -> dict[str, Testimony]
     """Return what the witness says of each domain, given the id that it holds already (or None)."""
     environment = {**os.environ, "https_proxy": world.endpoints.proxy, "SSL_CERT_FILE": world.endpoints.ca_file}
     question = json.dumps({"dns": world.endpoints.dns, "domains": domains})
-    answer = subprocess.run(  # noqa: S603
+    answer = subprocess.run(
         [sys.executable, "-m", "sandbox.witness"],
         input=question, capture_output=True, text=True, check=True, timeout=_PROCESS_LIMIT, env=environment,
     )  # fmt: skip

@@ -8,13 +8,13 @@ import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pulumi.provider.experimental import provider as engine
-
-from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback, serve
+from sandbox.providers.emulated import EmulatedProvider, Kind, Properties, loopback, plain, serve
 from sandbox.providers.sdk_types import SdkType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pulumi.provider.experimental import provider as engine
 
 _TERRAFORM = "terraform-provider-aws internal/service/"
 _ISSUE_LIMIT = 20.0  # real seconds: the emulator issues at once, or never
@@ -28,7 +28,8 @@ def client(service: str, region: str) -> Any:
     from botocore.config import Config  # noqa: PLC0415
 
     loopback("AWS_ENDPOINT_URL")
-    return boto3.client(service, region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 3}))
+    untyped: Any = boto3
+    return untyped.client(service, region_name=region, config=Config(retries={"mode": "standard", "max_attempts": 3}))
 
 
 def _s3(inputs: Properties) -> Any:
@@ -562,11 +563,11 @@ class AwsProvider(EmulatedProvider):
 
     async def configure(self, request: engine.ConfigureRequest) -> engine.ConfigureResponse:
         """Take region and allowed accounts from the configuration."""
-        given = {name: value.value for name, value in request.args.items()}
+        given = {name: plain(value) for name, value in request.args.items()}
         _REGION["default"] = str(given.get("region") or "us-east-1")
         allowed = given.get("allowedAccountIds")
         if allowed:
-            accounts = json.loads(allowed) if isinstance(allowed, str) else [item.value for item in allowed]
+            accounts = json.loads(allowed) if isinstance(allowed, str) else allowed
             found = _identity({})["accountId"]
             if found not in accounts:
                 raise RuntimeError(f"AWS account ID not allowed: {found}")

@@ -29,7 +29,8 @@ def call(method: str, path: str, body: Properties | None = None, query: dict[str
     for attempt in range(_RETRIES):
         try:
             answer = _POOL.request(method, url, json=body, fields=query, headers=headers, timeout=30)
-            except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
+            document = answer.json()
+        except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
             reason = f"the connection broke ({error.__class__.__name__})"
             if method != "GET":
                 break  # it may have been done: trying again could make a twin

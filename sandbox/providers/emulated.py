@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -20,7 +20,8 @@ from pulumi.runtime._grpc_settings import _GRPC_CHANNEL_OPTIONS
 from pulumi.runtime.proto import provider_pb2_grpc
 from pulumi.runtime.rpc import UNKNOWN as WIRE_UNKNOWN
 
-from sandbox.providers.sdk_types import SdkType
+if TYPE_CHECKING:
+    from sandbox.providers.sdk_types import SdkType
 
 Properties = dict[str, Any]
 
@@ -169,17 +170,18 @@ def _state(inputs: Properties, computed: Properties) -> dict[str, PropertyValue]
 
 
 def _plain_map(values: Mapping[str, PropertyValue]) -> Properties:
-    return {name: _plain(value) for name, value in values.items()}
+    return {name: plain(value) for name, value in values.items()}
 
 
-def _plain(value: PropertyValue) -> Any:
+def plain(value: PropertyValue) -> Any:
+    """Return a value from the wire as plain data; whole numbers as int, what is not known yet as UNKNOWN."""
     inner = value.value
     if isinstance(inner, Computed):
         return UNKNOWN
     if isinstance(inner, Mapping):
-        return {str(key): _plain(item) for key, item in inner.items()}
+        return {str(key): plain(item) for key, item in inner.items()}
     if isinstance(inner, list | tuple):
-        return [_plain(item) for item in inner]
+        return [plain(item) for item in inner]
     if isinstance(inner, float) and inner.is_integer():
         return int(inner)
     return inner
@@ -241,7 +243,8 @@ def serve(provider: engine.Provider, version: str) -> None:
         await server.start()
         print(port, flush=True)
         starter = os.getppid()
-        while os.getppid() == starter:  # a killed engine can't end its providers
+        # A killed engine can't end its providers.
+        while os.getppid() == starter:  # noqa: ASYNC110  nothing tells of it
             await asyncio.sleep(_PARENT_CHECK)
 
     with contextlib.suppress(KeyboardInterrupt):

@@ -70,5 +70,5 @@ def _required(arguments: type) -> list[str]:
     from pulumi._types import input_type_py_to_pulumi_names  # noqa: PLC0415
 
     names = input_type_py_to_pulumi_names(arguments)
-    parameters = inspect.signature(arguments.__init__).parameters.values()
+    parameters = inspect.signature(arguments).parameters.values()
     return [names[p.name] for p in parameters if p.name in names and p.default is inspect.Parameter.empty]

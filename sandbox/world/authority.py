@@ -42,7 +42,7 @@ class Authority:
         key_file = folder / "ca.key"
         if not key_file.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = self._build("Sandbox authority", [], key.public_key(), None, key)
+            certificate = self._build("Sandbox authority", [], key.public_key(), issuer=None, signer=key)
             self.ca_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
             key_file.write_bytes(_pem(key))
             key_file.chmod(0o600)
@@ -64,7 +64,7 @@ class Authority:
         shown = ("elsewhere.invalid",) if fault == "wrong-name" else names
         issuer = None if fault == "self-signed" else self._certificate
         signer = key if fault == "self-signed" else self._key
-        certificate = self._build(shown[0][:64], shown, key.public_key(), issuer, signer, fault)
+        certificate = self._build(shown[0][:64], shown, key.public_key(), issuer=issuer, signer=signer, fault=fault)
         file = self._folder / "leaf.pem"
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + _pem(key))
         file.chmod(0o600)
@@ -79,6 +79,7 @@ class Authority:
         subject: str,
         names: tuple[str, ...] | list[str],
         public_key: ec.EllipticCurvePublicKey,
+        *,
         issuer: x509.Certificate | None,
         signer: ec.EllipticCurvePrivateKey,
         fault: str = "",

@@ -144,7 +144,7 @@ class Aws:
             for alias in aliases_of(distribution)
         }
         if aliases & taken:
-            name = sorted(aliases & taken)[0]
+            name = min(aliases & taken)
             return 409, "CNAMEAlreadyExists", f"One or more of the CNAMEs is already associated: {name}"
         arn = next((element.text for element in root.iter() if _tag(element) == "ACMCertificateArn"), None)
         if not aliases:
@@ -194,7 +194,8 @@ def read_object(bucket: str, key: str, source_arn: str) -> tuple[int, bytes, dic
         return 403, b"AccessDenied", {"content-type": "application/xml"}
     found = held["objects"][key]
     headers = {"content-type": found["content_type"], **found.get("preserved_headers", {})}
-    return 200, bytes(s3._read_body(bucket, key, found)), headers  # noqa: SLF001
+    body: bytes = s3._read_body(bucket, key, found)  # noqa: SLF001
+    return 200, body, headers
 
 
 def _lets_read(statement: dict[str, Any], bucket: str, key: str, source_arn: str) -> bool:
@@ -206,7 +207,7 @@ def _lets_read(statement: dict[str, Any], bucket: str, key: str, source_arn: str
         and statement.get("Principal") == {"Service": "cloudfront.amazonaws.com"}
         and "s3:GetObject" in ([actions] if isinstance(actions, str) else actions or [])
         and any(
-            f"arn:aws:s3:::{bucket}/{key}" == resource or resource == f"arn:aws:s3:::{bucket}/*"
+            resource in (f"arn:aws:s3:::{bucket}/{key}", f"arn:aws:s3:::{bucket}/*")
             for resource in ([resources] if isinstance(resources, str) else resources or [])
         )
         and source == source_arn
@@ -289,7 +290,7 @@ def _fault(kind: str) -> tuple[int, str, str]:
 
 
 async def _answer(send: Any, status: int, code: str, message: str, service: str) -> None:
-    if service in ("acm",):
+    if service == "acm":
         content_type, payload = "application/x-amz-json-1.1", json.dumps({"__type": code, "message": message})
     elif service == "s3":
         content_type, payload = "application/xml", f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"

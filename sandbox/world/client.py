@@ -104,11 +104,10 @@ class World:
     @classmethod
     def stop_running(cls, folder: Path) -> None:
         """End the world of a folder, if one runs."""
-        if (folder / "world.json").exists():
-            world = cls.__new__(cls)
-            world.folder, world._process = folder, None
-            if world._running():
-                world.stop()
+        world = cls.__new__(cls)
+        world.folder, world._process = folder.resolve(), None  # noqa: SLF001  a world that is not to be started
+        if world._running():  # noqa: SLF001
+            world.stop()
 
     def stop(self) -> None:
         """End the world's process and wait for that."""

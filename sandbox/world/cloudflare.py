@@ -82,11 +82,8 @@ class Cloudflare:
         fault = self._faults.for_call(f"cloudflare {method} {path} {body.decode('utf-8', 'replace')}")
         extra: list[tuple[bytes, bytes]] = []
         try:
-            if fault == "drop":
-                raise ConnectionAbortedError  # the server closes without an answer
             _raise_fault(fault)
-            if headers.get("authorization") != f"Bearer {TOKEN}":
-                raise ApiError(403, 9109, "Invalid access token")
+            _check_token(headers)
             result, info = self._route(method, path, query, json.loads(body) if body else {})
             status, document = 200, _envelope(result=result, info=info)
         except ApiError as error:
@@ -230,7 +227,14 @@ class Cloudflare:
         temporary.replace(self._file)
 
 
+def _check_token(headers: dict[str, str]) -> None:
+    if headers.get("authorization") != f"Bearer {TOKEN}":
+        raise ApiError(403, 9109, "Invalid access token")
+
+
 def _raise_fault(fault: str) -> None:
+    if fault == "drop":
+        raise ConnectionAbortedError  # no answer
     faults = {
         "throttle": ApiError(429, 971, "Please wait and consider throttling your request speed"),
         "error": ApiError(503, 10000, "Internal server error"),

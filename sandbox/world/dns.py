@@ -43,8 +43,7 @@ class Zones:
         """Return (type, TTL, presentation) of each record that stands at a name."""
         found = [_presented(record) for record in self._cloudflare.records if record["name"] == name]
         if name in MAIL_HOSTS or name in self._edge_names():
-            for address in self._addresses:
-                found.append(("AAAA" if ":" in address else "A", _EDGE_TTL, address))
+            found += [("AAAA" if ":" in address else "A", _EDGE_TTL, address) for address in self._addresses]
         if name in self._cloudflare.zones:
             soa = f"ns.sandbox.invalid. dns.sandbox.invalid. 1 10000 2400 604800 {NEGATIVE_TTL}"
             found += [("SOA", NEGATIVE_TTL, soa), ("NS", 86_400, "ns.sandbox.invalid.")]
