@@ -71,9 +71,8 @@ class FetchedPolicy:
 
 
 def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return a client context that trusts the public roots, or only those in a file; TLS 1.2 at least."""
+    """Return a client context that trusts the public roots, or only those in a file; Python sees to TLS 1.2."""
     context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     # RFC 8461 §3.3: a dNSName in the SAN must name the policy host; the subject's common name does not count.
     context.hostname_checks_common_name = False
     return context

@@ -146,6 +146,7 @@ async def policy_server(
             while answer.again and not writer.is_closing():
                 writer.write(answer.again)
                 await writer.drain()
+                await asyncio.sleep(0)  # drain may return at once, and the end of the connection is never seen
             if answer.hold:
                 await reader.read()
         writer.close()

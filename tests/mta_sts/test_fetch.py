@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,6 @@ from tests.conftest import vector_parameters
 from tests.mta_sts.policy_server import FAR_FUTURE, FUTURE, LONG_AGO, PAST, Answer, Authority, policy_server, response
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
 BODY = b"version: STSv1\nmode: enforce\nmx: mail.example.com\nmax_age: 86400\n"
@@ -207,6 +207,11 @@ def test_a_certificate_that_senders_refuse_has_one_cause(
 ) -> None:
     """A dNSName of a certificate that is valid now must name the policy host (RFC 8461 §3.3)."""
     assert cause is cause_of(authority, authority.server(names, **options), response(BODY))
+
+
+def test_old_tls_is_not_spoken() -> None:
+    """TLS 1.2 is the least that large senders speak."""
+    assert ssl.TLSVersion.TLSv1_2 <= tls_context().minimum_version
 
 
 def test_an_unknown_authority_is_named(authority: Authority, good: Callable[[], ssl.SSLContext], tmp_path: Any) -> None:

@@ -97,6 +97,11 @@ def test_all_reasons_come_at_once() -> None:
     }
 
 
+def test_a_retracted_policy_may_be_short() -> None:
+    """Mode none is published with a small max_age (RFC 8461 §8.3), so a short one is no finding there."""
+    assert [] == check_policy(BASE.replace("enforce", "none").replace("604800", "3600"))
+
+
 @pytest.mark.parametrize(
     ("change", "rule", "severity"),
     [
