@@ -163,7 +163,7 @@ class Deployment:
             raise
         except Exception as error:  # noqa: BLE001  what the program itself raised
             outcome.ok = False
-            outcome.diagnostics.append(str(error))
+            outcome.diagnostics.append(_in_words(str(error)))
         return outcome
 
     def _clear_locks(self) -> None:
@@ -202,7 +202,15 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
         outcome.failed.append(event.res_op_failed_event.metadata.urn)
     diagnostic = event.diagnostic_event
     if diagnostic is not None and diagnostic.severity == "error":
-        outcome.diagnostics.append(diagnostic.message.strip())
+        outcome.diagnostics.append(_in_words(diagnostic.message))
+
+
+def _in_words(message: str) -> str:
+    """Return an error without the Python traceback that the Automation API adds to what a program raises."""
+    text, _, _ = message.partition("\nTraceback (most recent call last)")
+    for prefix in ("an unhandled error occurred: ", "python inline source runtime error: "):
+        text = text.removeprefix(prefix)
+    return text.strip()
 
 
 def _run_main(source: Path) -> None:

@@ -303,12 +303,12 @@ async def _answer(send: Any, status: int, code: str, message: str, service: str)
 
 
 async def _read(receive: Any) -> bytes:
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            return body
+            return bytes(body)
 
 
 def _replay(body: bytes) -> Any:

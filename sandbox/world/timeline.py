@@ -39,8 +39,8 @@ class Timeline:
         return [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
 
     def look(self, domains: set[str]) -> None:
-        """Record what has changed for these domains."""
-        for domain in sorted(domains):
+        """Record what has changed for these domains, and for those that were ever seen."""
+        for domain in sorted(domains | {domain for domain, _ in self._seen}):
             self._record(domain, "mx", *self._mx(domain))
             self._record(domain, "txt", *self._txt(domain))
             self._record_policy(domain)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,7 @@ from tests.sandbox.conftest import REASON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sandbox.deployment import Deployment
     from sandbox.world.client import World
@@ -35,8 +35,6 @@ GOOGLE = {
     "reports": "mailto:tls-reports@example.com",
 }
 
-Deploy = "Callable[..., Deployment]"
-
 
 def _order(steps: list[Any]) -> dict[str, int]:
     return {step.name: place for place, step in enumerate(steps)}
@@ -45,8 +43,7 @@ def _order(steps: list[Any]) -> dict[str, int]:
 def test_a_domain_is_published_in_the_order_that_senders_need(
     world: World, deploy: Callable[..., Deployment], tmp_path: Path
 ) -> None:
-    """Host, object and name stand before the id is visible, MX hosts come after it; again is no change; it is gone after
-    destroy."""
+    """Host, object and name stand before the id is visible, MX hosts come after it; destroying leaves nothing."""
     deployment = deploy(OWN, GOOGLE)
     made = deployment.up()
     assert made.ok, made.errors
@@ -77,7 +74,7 @@ def test_a_domain_is_published_in_the_order_that_senders_need(
 def test_an_edited_mx_list_changes_object_and_id_and_senders_follow(
     world: World, deploy: Callable[..., Deployment]
 ) -> None:
-    """The preview shows the two policies and the new id, and nothing else changes; a diligent sender follows at once."""
+    """The preview shows both policies and the new id, nothing else changes, and a diligent sender follows."""
     assert deploy(GOOGLE).up().ok
     sender = sender_in(world, TEMPERAMENTS["diligent"])
     before = sender.deliver("gmail-new.example")
@@ -116,8 +113,7 @@ def test_an_id_never_comes_back(deploy: Callable[..., Deployment]) -> None:
 
 
 def test_the_witness_does_what_rfc_8461_says(world: World, deploy: Callable[..., Deployment]) -> None:
-    """An independent sender reads the intended policy; with a wrong certificate, a redirect, a 404 it has none; with a
-    known id it does not fetch."""
+    """An independent sender reads the intended policy, refuses a faulty one, and fetches nothing for a known id."""
     made = deploy(OWN).up()
     assert made.ok, made.errors
     said = ask(world, {"example.com": None})["example.com"]
@@ -150,7 +146,7 @@ def test_mail_is_refused_where_no_mx_host_passes(world: World, deploy: Callable[
 
 
 def test_a_domain_more_on_a_shared_host_costs_few_resources(deploy: Callable[..., Deployment]) -> None:
-    """At most 7 resources a domain, the component included; the certificate is replaced and the first domain untouched."""
+    """At most 7 resources a domain, the component included; what the first domain publishes is not touched."""
     assert deploy(GOOGLE).up().ok
     before = len(deploy(GOOGLE).resources())
     second = {"domain": "m365.example", "mx": ["*.mail.protection.outlook.com"], "reports": "mailto:a@example.com"}
@@ -181,7 +177,7 @@ def test_records_of_others_are_named_then_adopted(
     assert adopting.ok, adopting.errors
     assert {"import"} == {
         step.op for step in adopting.changes if step.type.endswith("DnsRecord") and "validation" not in step.name
-    }  # noqa: E501
+    }
     changed = {event["kind"] for event in world.timeline()[seen:] if event["domain"] == "gmail-new.example"}
     assert not changed & {"txt", "mx"}
 
@@ -192,7 +188,7 @@ def test_records_of_others_are_named_then_adopted(
         record["id"]
         for name in ("_mta-sts", "mta-sts", "_smtp._tls")
         for record in cloudflare.records("gmail-new.example", f"{name}.gmail-new.example")
-    }  # noqa: E501
+    }
     assert ids == kept
     assert deploy(GOOGLE | {"adopt": True}).preview().changes == []
     assert deploy(GOOGLE).preview().changes == []
@@ -228,7 +224,7 @@ def test_a_fault_in_mid_update_is_named_and_the_next_up_completes(
 def test_a_record_made_but_not_recorded_is_not_made_twice(
     world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
 ) -> None:
-    """Where Cloudflare made the record and the answer was lost, the next `up` stops before a twin; `adopt` takes it in."""
+    """Where the record was made and the answer lost, the next `up` stops before a twin; `adopt` takes it in."""
     world.fault("api", "cloudflare POST .*_mta-sts", "drop-after", times=1)
     assert not deploy(GOOGLE).up().ok
     refused = deploy(GOOGLE).preview()

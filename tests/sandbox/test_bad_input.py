@@ -1,0 +1,82 @@
+"""What the live world or the declaration forbids is refused before anything is made, on the real engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sandbox.test_main_job import GOOGLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.deployment import Deployment
+    from sandbox.world.client import World
+    from tests.sandbox.conftest import Cloudflare
+
+pytestmark = pytest.mark.engine
+
+ZONE = "gmail-new.example"
+
+
+def refused(deployment: Deployment) -> str:
+    """Return why an update was refused, having made sure that nothing was made."""
+    stopped = deployment.up()
+    assert not stopped.ok
+    assert not [step for step in stopped.changes if step.type.startswith(("aws:", "cloudflare:"))]
+    assert "Traceback" not in stopped.errors
+    return stopped.errors
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        (("TXT", f"_mta-sts.{ZONE}", '"v=spf1 -all"'), "v=spf1"),
+        (("CNAME", f"_mta-sts.{ZONE}", "_mta-sts.hosted.invalid"), "CNAME"),
+        (("A", f"mta-sts.{ZONE}", "192.0.2.1"), "192.0.2.1"),
+        (("CAA", ZONE, '0 issue "letsencrypt.org"'), "amazon.com"),
+        (("MX", ZONE, "intruder.example.net"), "intruder.example.net"),
+    ],
+)
+def test_what_stands_in_the_way_is_named(
+    deploy: Callable[..., Deployment], cloudflare: Cloudflare, record: tuple[str, str, str], named: str
+) -> None:
+    """A record that would spoil the policy or stop the certificate is named, and nothing is made."""
+    kind, name, content = record
+    cloudflare.add(ZONE, kind, name, content, **({"priority": 30} if kind == "MX" else {}))
+    declared = GOOGLE | {"mode": "enforce", "acknowledge": "a test"} if kind == "MX" else GOOGLE
+    assert named in refused(deploy(declared))
+
+
+@pytest.mark.parametrize(
+    ("declared", "named"),
+    [
+        ([{"domain": "nowhere.invalid", "mx": ["mx.nowhere.invalid"]}], "no zone"),
+        ([GOOGLE | {"zone": "m365.example"}], "does not hold"),
+        ([GOOGLE, GOOGLE | {"domain": "GMAIL-new.example."}], "twice"),
+        ([GOOGLE | {"maxage": 1, "mx": ["*.*.x.example"], "mode": "enforced"}], "max_age?"),
+        ([{"domain": f"d{number}.{ZONE}", "mx": ["smtp.google.com"]} for number in range(11)], "certificate_names"),
+    ],
+)
+def test_what_is_declared_wrongly_is_named(
+    deploy: Callable[..., Deployment], declared: list[dict[str, Any]], named: str
+) -> None:
+    """Errors of the declaration come with the way out, and nothing is made."""
+    assert named in refused(deploy(*declared))
+
+
+def test_the_wrong_account_is_refused(deploy: Callable[..., Deployment]) -> None:
+    """With credentials of an account that the stack does not allow, nothing is read or made."""
+    assert "111111111111" in refused(deploy(GOOGLE, accounts="999999999999"))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"), [("cloudflare GET .*dns_records", "DNS"), ("s3 GET", "s3:ListBucketVersions")]
+)
+def test_no_permission_to_read_is_no_empty_world(
+    world: World, deploy: Callable[..., Deployment], call: str, named: str
+) -> None:
+    """Where live records or served policies can't be read the change is refused, with what to grant."""
+    world.fault("api", call, "denied")
+    assert named in refused(deploy(GOOGLE))
