@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import pulumi
-from pulumi_mta_sts import MtaSts, PolicyHost, host_bucket, judge
+from pulumi_mta_sts import MtaSts, PolicyHost, judge, judge_host
 from pulumi_mta_sts.stack_config import read_stack_config
 
 HOST = "policy-host"
 
 config = read_stack_config(Path(__file__).parent / "stacks" / "schema.json")
 # Every domain is judged before the first resource of any is registered.
-judge(config.domains, host_bucket(HOST, config.host, None))
+host_args = config.host | {"domains": config.hosted}
+judge(config.domains, judge_host(HOST, host_args, None))
 
-host = PolicyHost(HOST, config.host | {"domains": config.hosted})
+host = PolicyHost(HOST, host_args)
 for domain in config.domains:
     shared = {"bucket": host.bucket_name, "target": host.target}
     published = MtaSts(domain["domain"], domain | {"host": shared})

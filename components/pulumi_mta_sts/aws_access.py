@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 
 from mta_sts import Finding, MtaStsError
-from pulumi_mta_sts.live import invoke, once_a_run, provider_for, wait_for
+from pulumi_mta_sts.live import LookUp, look_all, once_a_run, provider_for
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -13,13 +13,23 @@ if TYPE_CHECKING:
 
 PACKAGE = "aws"
 
+_CALLER = LookUp(
+    function="aws:index/getCallerIdentity:getCallerIdentity",
+    args={},
+    cloud="aws",
+    reads="the AWS account",
+    needs="give the stack an `aws:profile`, or working credentials in the environment (docs/permissions.md)",
+)
+
 
 def account(opts: pulumi.ResourceOptions | None) -> str:
-    """Return the account id that the component's AWS provider works in."""
+    """Return the account id that the component's AWS provider works in; raises MtaStsError where it can't say."""
     provider = provider_for(PACKAGE, opts)
 
     def read() -> str:
-        (answer,) = wait_for([invoke("aws:index/getCallerIdentity:getCallerIdentity", {}, provider)])
+        (answer,), findings = look_all([_CALLER], provider)
+        if findings:
+            raise MtaStsError("AWS account", findings)
         return str(answer["accountId"])
 
     return once_a_run(("account", provider), read)
@@ -28,14 +38,23 @@ def account(opts: pulumi.ResourceOptions | None) -> str:
 def s3_client(opts: pulumi.ResourceOptions | None) -> "S3Client":
     """Return an S3 client with the stack's `aws:` profile, keys, roles and region.
 
-    Raises MtaStsError (`ledger-account`) where those lead to another account than the provider's: what that
-    account's bucket remembers would be believed for this one.
+    Raises MtaStsError: `ledger-credentials` where they don't work, and `ledger-account` where they lead to another
+    account than the provider's: what that account's bucket remembers would be believed for this one.
     """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only where a ledger is read
+
     provider_account = account(opts)
 
     def connect() -> "S3Client":
-        session = _session()
-        own_account = session.client("sts").get_caller_identity()["Account"]
+        try:
+            session = _session()
+            own_account = session.client("sts").get_caller_identity()["Account"]
+        except (BotoCoreError, ClientError) as error:
+            message = (
+                f"the `aws:` configuration of this stack gives no working credentials ({error}); the policies already "
+                "served are read with it: set `aws:profile`, or refresh what is in the environment"
+            )
+            raise MtaStsError("AWS account", [Finding("ledger-credentials", "aws", message)]) from error
         if own_account != provider_account:
             message = (
                 f"the `aws:` configuration of this stack leads to account {own_account}, the component's AWS "

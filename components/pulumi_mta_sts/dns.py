@@ -7,8 +7,9 @@ from typing import Any
 import pulumi
 import pulumi_cloudflare as cloudflare
 
-from mta_sts import txt_value
-from pulumi_mta_sts.live import invoke, once_a_run, provider_for, wait_for
+from mta_sts import Finding, MtaStsError, txt_value
+from mta_sts.names import to_ascii
+from pulumi_mta_sts.live import LookUp, look, look_all, once_a_run, provider_for, unreadable
 
 PACKAGE = "cloudflare"
 
@@ -21,10 +22,11 @@ _AUTOMATIC_TTL = 300  # what Cloudflare serves for ttl 1
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone that the token can see."""
+    """A zone that the token can see; `status` is `active` where Cloudflare answers for it."""
 
     id: str
     name: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,41 +53,59 @@ class LiveRecord:
         return f"{self.name} {self.type} {self.presentation} (record {self.id})"
 
 
+_ZONES = LookUp(
+    function="cloudflare:index/getZones:getZones",
+    args={"maxItems": MOST_ITEMS},
+    cloud="cloudflare",
+    reads="the zones at Cloudflare",
+    needs="give CLOUDFLARE_API_TOKEN a valid token with Zone:Read and DNS:Edit on the zones (docs/permissions.md)",
+)
+
+
+def _records_of(zone_id: str, name: str | None = None) -> LookUp:
+    only = {"name": {"exact": name}} if name else {}
+    return LookUp(
+        function="cloudflare:index/getDnsRecords:getDnsRecords",
+        args={"zoneId": zone_id, "maxItems": MOST_ITEMS} | only,
+        cloud="cloudflare",
+        reads=f"the DNS records of zone {zone_id} at Cloudflare",
+        needs="give the token DNS:Read on that zone to preview, DNS:Edit to deploy (docs/permissions.md)",
+    )
+
+
 def zones(opts: pulumi.ResourceOptions | None) -> list[Zone]:
-    """Return every zone that the Cloudflare token can see, one look-up a run."""
+    """Return every zone that the Cloudflare token can see, one look-up a run; raises MtaStsError where it may not."""
     provider = provider_for(PACKAGE, opts)
 
     def read() -> list[Zone]:
-        (answer,) = wait_for(
-            [invoke("cloudflare:index/getZones:getZones", {"maxItems": MOST_ITEMS}, provider)],
-        )
-        return [Zone(zone["id"], zone["name"].lower()) for zone in answer["results"]]
+        (answer,), findings = look_all([_ZONES], provider)
+        if findings:
+            raise MtaStsError("zones", findings)
+        return [Zone(zone["id"], to_ascii(zone["name"]), zone.get("status", "active")) for zone in answer["results"]]
 
     return once_a_run(("zones", provider), read)
 
 
-def zone_of(domain: str, known: Iterable[Zone]) -> Zone | None:
-    """Return the zone that holds a domain: the longest name that is its suffix."""
+def zones_of(domain: str, known: Iterable[Zone]) -> list[Zone]:
+    """Return the zones that hold a domain, those of the longest name; active ones hide others of that name."""
     holding = [zone for zone in known if domain == zone.name or domain.endswith(f".{zone.name}")]
-    return max(holding, key=lambda zone: len(zone.name), default=None)
+    longest = max((len(zone.name) for zone in holding), default=0)
+    candidates = [zone for zone in holding if len(zone.name) == longest]
+    return [zone for zone in candidates if zone.status == "active"] or candidates
 
 
-def records(zone_ids: Sequence[str], opts: pulumi.ResourceOptions | None) -> dict[str, list[LiveRecord]]:
-    """Return the live records of each zone: one look-up a zone and run, all at once."""
+def records(
+    zone_ids: Sequence[str], opts: pulumi.ResourceOptions | None
+) -> tuple[dict[str, list[LiveRecord]], list[Finding]]:
+    """Return the live records of each zone that can be read, and why others can't: one look-up a zone and run."""
     provider = provider_for(PACKAGE, opts)
     known: dict[str, list[LiveRecord]] = once_a_run(("records", provider), dict)
     missing = [zone_id for zone_id in dict.fromkeys(zone_ids) if zone_id not in known]
-    answers = wait_for(
-        invoke(
-            "cloudflare:index/getDnsRecords:getDnsRecords",
-            {"zoneId": zone_id, "maxItems": MOST_ITEMS},
-            provider,
-        )
-        for zone_id in missing
-    )
+    answers, findings = look_all([_records_of(zone_id) for zone_id in missing], provider)
     for zone_id, answer in zip(missing, answers, strict=True):
-        known[zone_id] = [_live(zone_id, record) for record in answer["results"]]
-    return {zone_id: known[zone_id] for zone_id in zone_ids}
+        if answer is not None:
+            known[zone_id] = [_live(zone_id, record) for record in answer["results"]]
+    return {zone_id: known[zone_id] for zone_id in zone_ids if zone_id in known}, findings
 
 
 def _live(zone_id: str, record: dict[str, Any]) -> LiveRecord:
@@ -94,7 +114,7 @@ def _live(zone_id: str, record: dict[str, Any]) -> LiveRecord:
     return LiveRecord(
         id=record["id"],
         zone_id=zone_id,
-        name=record["name"].lower(),
+        name=to_ascii(record["name"]),
         type=record["type"],
         content=txt_value(presentation) if record["type"] == "TXT" else presentation.rstrip(".").lower(),
         presentation=presentation,
@@ -119,18 +139,16 @@ def caa_allows(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]) 
     for depth in range(len(labels)):
         relevant = by_name.get(".".join(labels[depth:]))
         if relevant:
-            issue = [record for record in relevant if _caa_tag(record) == "issue"]
-            granted = any(_caa_issuer(record) in allowed for record in issue)
-            return [] if granted or not issue else issue
+            issue = [record for record in relevant if _caa_property(record)[0] == "issue"]
+            granted = any(_caa_property(record)[1] in allowed for record in issue)
+            return [] if granted else issue
     return []
 
 
-def _caa_tag(record: LiveRecord) -> str:
-    return record.content.split(None, 2)[1].lower()
-
-
-def _caa_issuer(record: LiveRecord) -> str:
-    return record.content.split(None, 2)[2].strip('"').split(";")[0].strip().lower()
+def _caa_property(record: LiveRecord) -> tuple[str, str]:
+    """Return tag and issuer of `0 issue "amazon.com; parameters"` (RFC 8659 §4.1)."""
+    _, tag, value, *_ = [*record.content.split(None, 2), "", "", ""]
+    return tag.lower(), value.strip('"').split(";")[0].strip().lower()
 
 
 def effective_ttl(ttl: int) -> int:
@@ -191,24 +209,25 @@ def no_second_record(hook_name: str, opts: pulumi.ResourceOptions | None) -> pul
     """
     provider = provider_for(PACKAGE, opts)
 
-    async def look(args: pulumi.ResourceHookArgs) -> None:
+    async def refuse_twin(args: pulumi.ResourceHookArgs) -> None:
         wanted = args.new_inputs or {}
         zone_id, name = wanted.get("zoneId"), wanted.get("name")
         if not isinstance(zone_id, str) or not isinstance(name, str):
             return  # not known in this preview; the update looks again
-        answer = await invoke(
-            "cloudflare:index/getDnsRecords:getDnsRecords",
-            {"zoneId": zone_id, "name": {"exact": name}, "maxItems": MOST_ITEMS},
-            provider,
-        )
+        look_up = _records_of(zone_id, name)
+        try:
+            answer = await look(look_up, provider)
+        except Exception as error:
+            raise MtaStsError(name, [unreadable(look_up, error)]) from error
         twins = [record for record in (_live(zone_id, found) for found in answer["results"]) if _clash(wanted, record)]
         if twins:
             raise FileExistsError(
                 f"{', '.join(map(str, twins))} stands there already and is not in this stack's state (another stack's, "
-                "or left by an interrupted update); set `adopt: true` to import it, or remove it"
+                "or left by an interrupted update); remove it, or set the domain's `adopt: true` to import it (not for "
+                "the record that validates a certificate)"
             )
 
-    return pulumi.ResourceHook(hook_name, look, pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHook(hook_name, refuse_twin, pulumi.ResourceHookOptions(on_dry_run=True))
 
 
 def _clash(wanted: Mapping[str, Any], live: LiveRecord) -> bool:

@@ -1,10 +1,10 @@
 """Every reason to refuse, found before any resource is registered and raised together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 
@@ -28,7 +28,23 @@ from pulumi_mta_sts.live import once_a_run
 CERTIFICATE_ISSUERS = ("amazon.com", "amazontrust.com", "awstrust.com", "amazonaws.com")
 """CAA values that let ACM issue (AWS Certificate Manager documentation, "Configure a CAA record")."""
 
-_ADDRESS_TYPES = ("A", "AAAA", "CNAME")
+_IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
+_PUBLISHING = ("policy-host", "sts-record")
+
+T = TypeVar("T")
+
+
+class Refused(pulumi.InputPropertiesError, pulumi.RunError):
+    """Bad inputs, with property paths; the engine prints the message without a stack trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedHost:
+    """A policy host as far as it is known at plan time: its bucket's name (empty: not to be told) and what is wrong."""
+
+    bucket: str
+    zone_ids: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +52,8 @@ class Judged:
     """One domain whose change may go on: what is declared, and what of the live world decides it.
 
     Both maps go by resource role (`policy-host`, `sts-record`, …): `existing` to the record that stands in that
-    place, whoever made it, `adopting` to somebody else's that is imported as it is in this update.
+    place, whoever made it, `adopting` to those that are imported as they are in this update. Roles in `held_back`
+    wait for the next one: senders must not see them before the host that stands there now is ours.
     """
 
     config: DomainConfig
@@ -45,78 +62,120 @@ class Judged:
     policy_id: str
     adopting: Mapping[str, dns.LiveRecord] = field(default_factory=dict)
     existing: Mapping[str, dns.LiveRecord] = field(default_factory=dict)
+    held_back: frozenset[str] = frozenset()
 
 
 def judge(
     domains: Sequence[Mapping[str, Any]],
-    bucket: str,
+    host: JudgedHost,
     opts: pulumi.ResourceOptions | None = None,
     *,
     path: str = "domains[{}].",
 ) -> list[Judged]:
     """Judge declared domains against the live world: records, CAA and the policies already served.
 
-    `path` is how the place of a domain in the configuration is named. Warnings are logged.
-    Raises pulumi.InputPropertiesError with every error of every domain.
+    `host` is the host that serves them all; `path` is how the place of a domain in the configuration is named.
+    Warnings are logged. Raises Refused with every error of the host and of every domain.
     """
-    found = [_at(path.format(i), finding) for i, domain in enumerate(domains) for finding in check_domain(domain)]
-    found += check_different(domains)
-    if errors(found):
-        raise_together(found)
+    per_domain = [check_domain(domain) for domain in domains]
+    declared = [_at(path.format(index), finding) for index, findings in enumerate(per_domain) for finding in findings]
+    declared += check_different(domains)
+    if errors(declared):
+        said = {finding.path for finding in declared}
+        raise_together([*declared, *(finding for finding in host.findings if finding.path not in said)])
     configs = [resolve_domain(domain) for domain in domains]
+    found = list(host.findings)
+    given_ids = [domain.get("zone_id") for domain in domains]
+    known = known_zones(given_ids, found, opts)
     zone_ids: list[pulumi.Input[str]] = []
-    for index, (given, config) in enumerate(zip(domains, configs, strict=True)):
-        zone_id, not_found = find_zone_id(config.domain, config.zone, given.get("zone_id"), opts)
+    for config, given_id, findings in zip(configs, given_ids, per_domain, strict=True):
+        zone_id, not_found = find_zone_id(config.domain, config.zone, given_id, known)
         zone_ids.append(zone_id)
-        found += [_at(path.format(index), finding) for finding in not_found]
-    live = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
-    newest = _newest_versions(configs, bucket, opts)
+        findings.extend(not_found)
+    live, unreadable = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
+    found += unreadable
+    none: Mapping[str, PolicyVersion | None] = {}
+    newest = collect(found, lambda: _newest_versions(configs, host.bucket, opts), none)
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
-        version, unreadable = newest[index]
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
-        result, findings = _judge_domain(config, zone_id, here, version)
+        result, findings = _judge_domain(config, zone_id, here, newest.get(config.domain))
         judged.append(result)
-        found += [_at(path.format(index), finding) for finding in [*unreadable, *findings]]
+        per_domain[index] += findings
+        _warn(config.domain, per_domain[index])
+        found += [_at(path.format(index), finding) for finding in per_domain[index]]
     raise_together(found)
     return judged
 
 
-def raise_together(findings: Sequence[Finding]) -> None:
-    """Log the warnings, each once a run; raise pulumi.InputPropertiesError with all errors, if there are any."""
-    warned: set[str] = once_a_run(("warned",), set)
+def collect(found: list[Finding], read: Callable[[], T], otherwise: T) -> T:
+    """Return what `read` returns; where it raises MtaStsError, add its findings to `found` and return `otherwise`."""
+    try:
+        return read()
+    except MtaStsError as error:
+        found += error.findings
+        return otherwise
+
+
+def _warn(domain: str, findings: Sequence[Finding]) -> None:
+    """Log the warnings about a domain, each once a run: the program and the component both judge."""
+    warned: set[tuple[str, str]] = once_a_run(("warned",), set)
     for finding in findings:
-        if finding.severity is Severity.WARNING and finding.message not in warned:
-            warned.add(finding.message)
-            pulumi.log.warn(str(finding))
-    stopping = errors(findings)
+        if finding.severity is Severity.WARNING and (domain, finding.message) not in warned:
+            warned.add((domain, finding.message))
+            pulumi.log.warn(f"{domain}: {finding.message} [{finding.rule}]")
+
+
+def raise_together(findings: Sequence[Finding]) -> None:
+    """Raise Refused with all errors, if there are any."""
+    stopping = errors(dict.fromkeys(findings))
     if stopping:
         lines = "\n".join(f"  {finding.path}: {finding.message} [{finding.rule}]" for finding in stopping)
-        raise pulumi.InputPropertiesError(
+        raise Refused(
             f"MTA-STS: {len(stopping)} problem(s), nothing was changed:\n{lines}",
             [{"property_path": finding.path, "reason": finding.message} for finding in stopping],
         )
 
 
+def known_zones(
+    given_ids: Sequence[pulumi.Input[str] | None], found: list[Finding], opts: pulumi.ResourceOptions | None
+) -> Sequence[dns.Zone] | None:
+    """Return the zones that the token sees; None where they can't be told or, all ids being outputs, need not."""
+    if all(isinstance(given, pulumi.Output) for given in given_ids):
+        return None
+    return collect(found, lambda: dns.zones(opts), None)
+
+
 def find_zone_id(
-    domain: str, zone: str | None, zone_id: pulumi.Input[str] | None, opts: pulumi.ResourceOptions | None
+    domain: str, zone: str | None, zone_id: pulumi.Input[str] | None, known: Sequence[dns.Zone] | None
 ) -> tuple[pulumi.Input[str], list[Finding]]:
-    """Return the id of the zone that holds a domain, or the finding that says why there is none."""
-    if zone_id is not None:
-        return zone_id, []
-    known = dns.zones(opts)
-    if zone is not None:
-        match = next((candidate for candidate in known if candidate.name == zone), None)
-    else:
-        match = dns.zone_of(domain, known)
-    if match is not None:
-        return match.id, []
-    seen = ", ".join(sorted(candidate.name for candidate in known)[:10]) or "no zone at all"
-    message = (
-        f"no zone {zone or f'that holds {domain}'} at Cloudflare: the token sees {seen}; add the zone, or give the "
-        "token Zone:Read and DNS:Edit on it (docs/permissions.md)"
-    )
-    return "", [Finding("zone-not-found", "zone", message)]
+    """Return the id of the zone that holds a domain, empty with the finding that says why there is none."""
+    if isinstance(zone_id, pulumi.Output):
+        message = f"zone_id is an output, so the live records of {domain} were not looked at; give the zone by name"
+        return zone_id, [Finding("zone-unread", "zone_id", message, Severity.WARNING)]
+    if known is None:
+        return "", []
+    holding = dns.zones_of(domain, [each for each in known if zone_id in (None, each.id) and zone in (None, each.name)])
+    path = "zone_id" if zone_id else "zone"
+    if not holding:
+        wanted = f"zone {zone_id or zone} that holds {domain}" if zone_id or zone else f"zone that holds {domain}"
+        seen = ", ".join(sorted(each.name for each in known)[:10]) or "no zone at all"
+        message = (
+            f"no {wanted} at Cloudflare: the token sees {seen}; name the right zone, or add it and give the token "
+            "Zone:Read and DNS:Edit on it (docs/permissions.md)"
+        )
+        return "", [Finding("zone-not-found", path, message)]
+    if len(holding) > 1:
+        ids = ", ".join(each.id for each in holding)
+        message = f"the token sees {len(holding)} zones named {holding[0].name} ({ids}); say which one with `zone_id`"
+        return "", [Finding("zone-ambiguous", path, message)]
+    if holding[0].status != "active":
+        message = (
+            f"zone {holding[0].name} is {holding[0].status} at Cloudflare: nobody is asked there yet, and the "
+            "certificate could not be issued; delegate it to Cloudflare's name servers first"
+        )
+        return holding[0].id, [Finding("zone-not-active", path, message)]
+    return holding[0].id, []
 
 
 def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
@@ -134,20 +193,19 @@ def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
 
 def _newest_versions(
     configs: Sequence[DomainConfig], bucket: str, opts: pulumi.ResourceOptions | None
-) -> list[tuple[PolicyVersion | None, Sequence[Finding]]]:
-    try:
-        s3 = aws_access.s3_client(opts)
-    except MtaStsError as error:
-        return [(None, error.findings)] * len(configs)
+) -> Mapping[str, PolicyVersion | None]:
+    """Return the newest policy version of each domain, read once a run.
 
-    def read(config: DomainConfig) -> tuple[PolicyVersion | None, Sequence[Finding]]:
-        try:
-            return newest_version(s3, bucket, config.domain), ()
-        except MtaStsError as error:
-            return None, error.findings
-
+    Raises MtaStsError with one finding, however many domains can't be read: the reason is the same.
+    """
+    if not bucket:
+        return {}
+    s3 = aws_access.s3_client(opts)
+    known: dict[str, PolicyVersion | None] = once_a_run(("newest", s3, bucket), dict)
+    missing = [config.domain for config in configs if config.domain not in known]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        return list(pool.map(read, configs))
+        known.update(zip(missing, pool.map(lambda domain: newest_version(s3, bucket, domain), missing), strict=True))
+    return known
 
 
 def _judge_domain(
@@ -165,6 +223,12 @@ def _judge_domain(
     body = render_policy(config.policy)
     sts_record = existing.get("sts-record")
     otherwise = _live_id(sts_record) or datetime.now(UTC).date().isoformat()
+    held_back: frozenset[str] = frozenset()
+    if foreign.keys() & set(_PUBLISHING):
+        # Senders still see another host or id. Nothing new may appear that makes them fetch or use what is ours.
+        foreign |= {role: existing[role] for role in _PUBLISHING if role in existing}
+        new = ["sts-record", *(f"mx-{entry.host}" for entry in config.mx if config.manage_mx)]
+        held_back = frozenset(role for role in new if role not in existing)
     judged = Judged(
         config=config,
         zone_id=zone_id,
@@ -172,6 +236,7 @@ def _judge_domain(
         policy_id=next_id(body, newest, config.epoch, otherwise),
         adopting=foreign,
         existing=existing,
+        held_back=held_back,
     )
     return judged, findings
 
@@ -189,18 +254,33 @@ def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dic
         if record is not None:
             existing[role] = record
     for record in live:
-        if record.name == f"mta-sts.{config.domain}" and record.type in _ADDRESS_TYPES:
+        if record.name == f"mta-sts.{config.domain}":
             if record.type == "CNAME":
                 existing["policy-host"] = record
-            else:
+            elif record.type in _IN_THE_WAY_OF_CNAME:
                 findings.append(_in_the_way(record, "the policy host needs a CNAME there"))
     if config.manage_mx:
-        declared = {entry.host for entry in config.mx}
-        for record in (record for record in live if record.name == config.domain and record.type == "MX"):
-            if record.content in declared:
-                existing[f"mx-{record.content}"] = record
-            elif not record.ours:
-                findings.append(_in_the_way(record, "this MX is live but not declared in `mx`: declare it"))
+        existing_mx, in_the_way = _existing_mx(config, live)
+        existing |= existing_mx
+        findings += in_the_way
+    return existing, findings
+
+
+def _existing_mx(
+    config: DomainConfig, live: Sequence[dns.LiveRecord]
+) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:
+    """Return the MX records that stand at the domain for declared hosts, and those of others."""
+    declared = {entry.host for entry in config.mx}
+    existing: dict[str, dns.LiveRecord] = {}
+    findings: list[Finding] = []
+    for record in (record for record in live if record.name == config.domain and record.type == "MX"):
+        role = f"mx-{record.content}"
+        if role in existing:
+            findings.append(_in_the_way(record, f"{existing[role]} names the same host"))
+        elif record.content in declared:
+            existing[role] = record
+        elif not record.ours:
+            findings.append(_in_the_way(record, "this MX is live but not declared in `mx`: declare it"))
     return existing, findings
 
 
@@ -208,7 +288,11 @@ def _existing_text(
     at_name: Sequence[dns.LiveRecord], name: str, version: str
 ) -> tuple[dns.LiveRecord | None, list[Finding]]:
     """Return the TXT of one version at a name, and everything else there that hides or spoils it."""
-    findings = [_in_the_way(record, "a CNAME there hides every TXT") for record in at_name if record.type == "CNAME"]
+    findings = [
+        _in_the_way(record, f"a {record.type} record there hides every TXT")
+        for record in at_name
+        if record.type in ("CNAME", "NS")
+    ]
     wanted = [record for record in at_name if record.type == "TXT" and record.content.startswith(version)]
     # Several senders see no policy where any other TXT stands beside ours (RFC 8461 §3.1 would ignore it).
     findings += [

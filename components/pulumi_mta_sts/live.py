@@ -5,7 +5,10 @@ of `apply` comes after other resources were made.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -15,7 +18,17 @@ from pulumi.runtime.settings import get_monitor
 # Pulumi's own synchronous invokes stand on this; taken directly, many invokes can wait at once.
 from pulumi.runtime.sync_await import _sync_await
 
+from mta_sts import Finding
+
 T = TypeVar("T")
+
+_WRONG_ACCOUNT = re.compile(r"account id not allowed", re.IGNORECASE)
+# HTTP statuses and Cloudflare's codes for a token (9103 to 9109, 10000, 10001), AWS's words for credentials.
+_DENIED = re.compile(
+    r"\b(40[13]|91\d\d|1000[01])\b|access ?denied|forbidden|authenticat|authori[sz]|token|credential",
+    re.IGNORECASE,
+)
+_LONGEST_REASON = 300  # characters
 
 _runs: WeakKeyDictionary[Any, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 
@@ -45,18 +58,58 @@ def provider_for(package: str, opts: pulumi.ResourceOptions | None) -> pulumi.Pr
     return opts.parent.get_provider(f"{package}:") if opts.parent is not None else None
 
 
-async def invoke(token: str, args: dict[str, Any], provider: pulumi.ProviderResource | None) -> Any:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """A provider function to call: what it reads and what that takes, in words."""
+
+    function: str
+    args: dict[str, Any]
+    cloud: str
+    reads: str
+    needs: str
+
+
+async def look(look_up: LookUp, provider: pulumi.ProviderResource | None) -> Any:
     """Call a provider function now; raises what the provider answered."""
-    return await pulumi.runtime.invoke_async(token, args, pulumi.InvokeOptions(provider=provider))
+    # The SDK's version, as its resources name it: else the engine starts a second default provider for invokes.
+    sdk_version = version(f"pulumi-{look_up.function.partition(':')[0]}")
+    options = pulumi.InvokeOptions(provider=provider, version=sdk_version)
+    answer = await pulumi.runtime.invoke_async(look_up.function, look_up.args, options)
+    if answer is None:
+        raise LookupError("the provider's configuration is not known yet in this preview")
+    return answer
 
 
-def wait_for(awaitables: Iterable[Awaitable[T]]) -> list[T]:
-    """Wait for many invokes at once, from synchronous code; raises the first failure."""
+def look_all(look_ups: Sequence[LookUp], provider: pulumi.ProviderResource | None) -> tuple[list[Any], list[Finding]]:
+    """Call provider functions, all at once; None stands for the answer of one that failed, and a finding says why."""
 
-    async def gather() -> list[T]:
-        return list(await asyncio.gather(*awaitables))
+    async def gather() -> list[Any]:
+        return await asyncio.gather(*(look(look_up, provider) for look_up in look_ups), return_exceptions=True)
 
-    return _sync_await(gather())
+    answers = _sync_await(gather()) if look_ups else []
+    findings = [
+        unreadable(look_up, answer)
+        for look_up, answer in zip(look_ups, answers, strict=True)
+        if isinstance(answer, BaseException)
+    ]
+    return [None if isinstance(answer, BaseException) else answer for answer in answers], findings
+
+
+def unreadable(look_up: LookUp, error: BaseException) -> Finding:
+    """Return the finding for a look-up that failed: what was asked, what came back, the way out."""
+    reason = " ".join(str(error).split())
+    denied = bool(_DENIED.search(reason))
+    wrong_account = bool(_WRONG_ACCOUNT.search(reason))
+    reason = reason[-_LONGEST_REASON:]
+    if wrong_account:
+        way_out = (
+            "the credentials lead to an account that `aws:allowedAccountIds` does not list; use this stack's "
+            "profile or role"
+        )
+        return Finding("wrong-account", look_up.cloud, f"{look_up.reads} can't be read ({reason}): {way_out}")
+    way_out = look_up.needs if denied else "look at the connection and the service's status, then run again"
+    rule = "look-up-denied" if denied else "look-up-failed"
+    return Finding(rule, look_up.cloud, f"{look_up.reads} can't be read ({reason}): {way_out}")
 
 
 def all_behind(value: pulumi.Input[Any]) -> pulumi.Output[pulumi.Resource]:

@@ -9,9 +9,9 @@ import pulumi_aws as aws
 from mta_sts import render_sts_record, render_tlsrpt_record, txt_presentation
 from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, policy_key
 from pulumi_mta_sts import dns
-from pulumi_mta_sts.judgement import Judged, judge
+from pulumi_mta_sts.judgement import Judged, JudgedHost, judge
 from pulumi_mta_sts.live import all_behind
-from pulumi_mta_sts.policy_host import PolicyHost, host_bucket
+from pulumi_mta_sts.policy_host import PolicyHost, PolicyHostArgs, judge_host
 
 
 class SharedHost(TypedDict):
@@ -56,6 +56,8 @@ class MtaStsArgs(TypedDict):
     """Seconds resolvers may keep the MX records: 300 by default."""
     cname_ttl: NotRequired[int | None]
     """Seconds resolvers may keep the policy host's CNAME: 300 by default."""
+    wait_limit: NotRequired[int | None]
+    """Most seconds that one step of an update may wait: 900 by default."""
     tags: NotRequired[dict[str, str] | None]
     """Tags for everything at AWS that can carry them."""
 
@@ -81,23 +83,19 @@ class MtaSts(pulumi.ComponentResource):
         """
         shared = args.get("host")
         host_name = f"{name}-host"
-        bucket = shared["bucket"] if shared else host_bucket(host_name, {}, opts)
-        (judged,) = judge([args], bucket, opts, path="")
+        host_args: PolicyHostArgs = {
+            "domains": [{"domain": args.get("domain", ""), "zone": args.get("zone"), "zone_id": args.get("zone_id")}],
+            "tags": args.get("tags"),
+        }
+        host = JudgedHost(shared["bucket"]) if shared else judge_host(host_name, host_args, opts, path="")
+        (judged,) = judge([args], host, opts, path="")
         super().__init__("mta-sts:index:MtaSts", name, {}, opts)
         config = judged.config
 
         if shared:
             target = shared["target"]
         else:
-            target = PolicyHost(
-                host_name,
-                {
-                    "domains": [{"domain": config.domain, "zone_id": judged.zone_id}],
-                    "bucket": bucket,
-                    "tags": args.get("tags"),
-                },
-                pulumi.ResourceOptions(parent=self),
-            ).target
+            target = PolicyHost(host_name, host_args, pulumi.ResourceOptions(parent=self)).target
 
         # The target stands for all of the host's resources: who waits for it, waits for them.
         host_ready = all_behind(target)
@@ -125,7 +123,7 @@ class MtaSts(pulumi.ComponentResource):
         taken_over = [record(role, ()) for role in judged.adopting]
         policy = aws.s3.BucketObjectv2(
             f"{name}-policy",
-            bucket=bucket,
+            bucket=host.bucket,
             key=policy_key(config.domain),
             content=judged.body.decode(),
             # Many senders refuse any other media type (RFC 8461 §3.2).
@@ -141,7 +139,7 @@ class MtaSts(pulumi.ComponentResource):
         )
         # RFC 8461 §8.1: the policy first, by its host, then the id that makes senders fetch it, then new MX hosts.
         published: list[pulumi.Input[pulumi.Resource]] = [host_ready, policy]
-        for role in list(wanted):
+        for role in [role for role in wanted if role not in judged.held_back]:
             published.append(record(role, tuple(published)))
 
         self.policy_id = pulumi.Output.from_input(judged.policy_id)

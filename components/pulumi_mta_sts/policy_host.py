@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 
 from mta_sts import Finding, MtaStsError, normalise_host
+from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns
-from pulumi_mta_sts.judgement import caa_findings, find_zone_id, raise_together
+from pulumi_mta_sts.judgement import JudgedHost, caa_findings, collect, find_zone_id, known_zones, raise_together
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 """CloudFront's managed cache policy: an edge that keeps nothing can't serve yesterday's file under today's id."""
@@ -23,6 +25,7 @@ _MOST_ALIASES = 100  # of one distribution (CloudFront quotas)
 _MOST_CERTIFICATE_NAMES = 100  # after a quota increase; 10 by default (ACM quotas)
 _LONGEST_FIRST_NAME = 64  # of a certificate: its common name (ACM)
 _LONGEST_BUCKET_NAME = 63
+_LONGEST_FUNCTION_NAME = 55  # 64 with the version behind it
 
 
 class HostedDomain(TypedDict):
@@ -66,8 +69,9 @@ class PolicyHost(pulumi.ComponentResource):
 
         Raises pulumi.InputPropertiesError, before anything is registered, where a certificate could not be issued.
         """
-        bucket_name = host_bucket(name, args, opts)
-        hosted = _judge_host(args, opts)
+        judged = judge_host(name, args, opts)
+        raise_together(judged.findings)
+        bucket_name, hosted = judged.bucket, judged.zone_ids
         super().__init__("mta-sts:index:PolicyHost", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
         tags = args.get("tags")
@@ -81,8 +85,8 @@ class PolicyHost(pulumi.ComponentResource):
             opts=child,
         )
         settings = _bucket_settings(name, bucket, child)
-        validation = _certificate(name, hosted, tags, child)
-        distribution = _distribution(name, bucket, validation, sorted(hosted), tags=tags, child=child)
+        validation = _certificate(name, hosted, tags, child, opts)
+        distribution = _distribution(name, bucket_name, bucket, validation, sorted(hosted), tags=tags, child=child)
         reading = aws.s3.BucketPolicy(
             f"{name}-bucket-policy",
             bucket=bucket.id,
@@ -109,13 +113,63 @@ class PolicyHost(pulumi.ComponentResource):
         )
 
 
-def host_bucket(name: str, args: Mapping[str, Any], opts: pulumi.ResourceOptions | None) -> str:
+def judge_host(
+    name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None, *, path: str = "domains[{}]."
+) -> JudgedHost:
+    """Return what is known of a policy host at plan time, with every reason why it can't be made.
+
+    `path` is how the place of a domain in the configuration is named.
+    """
+    findings: list[Finding] = []
+    bucket = collect(findings, lambda: _bucket_name(name, args, opts), "")
+    entries = args.get("domains") or []
+    known = known_zones([entry.get("zone_id") for entry in entries], findings, opts)
+    zone_ids: dict[str, pulumi.Input[str]] = {}
+    places: dict[str, str] = {}
+    for index, entry in enumerate(entries):
+        place = path.format(index)
+        try:
+            domain = normalise_host(str(entry.get("domain") or ""))
+        except MtaStsError as error:
+            findings += [Finding(f.rule, f"{place}domain", f.message) for f in error.findings]
+            continue
+        zone = entry.get("zone")
+        zone_id, not_found = find_zone_id(domain, to_ascii(zone) if zone else None, entry.get("zone_id"), known)
+        findings += [Finding(f.rule, f"{place}{f.path}", f.message, f.severity) for f in not_found]
+        if domain in zone_ids:
+            findings.append(Finding("domain-twice", f"{place}domain", f"{domain} is listed twice; list it once"))
+        zone_ids[domain], places[domain] = zone_id, place
+    findings += _too_many(len(entries), args.get("certificate_names"))
+    live, unreadable = dns.records(
+        [zone_id for zone_id in zone_ids.values() if isinstance(zone_id, str) and zone_id], opts
+    )
+    findings += unreadable
+    for domain, zone_id in zone_ids.items():
+        stopping = caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
+        findings += [Finding(f.rule, f"{places[domain]}{f.path}", f.message) for f in stopping]
+    if zone_ids and min(len(_policy_host(domain)) for domain in zone_ids) > _LONGEST_FIRST_NAME:
+        message = (
+            f"no policy host name is at most {_LONGEST_FIRST_NAME} characters long, as ACM demands of a certificate's "
+            "first name; serve these domains together with a shorter one"
+        )
+        findings.append(Finding("certificate-name-too-long", "domains", message))
+    return JudgedHost(bucket, zone_ids, findings)
+
+
+def _bucket_name(name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None) -> str:
     """Return the bucket's name, known at plan time: the given one, or one that is unique to the account."""
     given = args.get("bucket")
     if given:
         return str(given)
     suffix = f"-{aws_access.account(opts)}"
-    return f"{name.lower()[: _LONGEST_BUCKET_NAME - len(suffix)]}{suffix}"
+    # A component may be named after its domain; a bucket's name takes no dot behind TLS, and no other character.
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "policy-host"
+    return f"{plain[: _LONGEST_BUCKET_NAME - len(suffix)]}{suffix}"
+
+
+def function_name(bucket: str, version: str) -> str:
+    """Return the function's name: like the bucket's it is one in the account; CloudFront takes no dots in it."""
+    return f"{bucket.replace('.', '-')[:_LONGEST_FUNCTION_NAME]}-{version}"
 
 
 def bucket_policy(bucket_arn: str, distribution_arn: str) -> str:
@@ -145,41 +199,14 @@ def bucket_policy(bucket_arn: str, distribution_arn: str) -> str:
     )
 
 
-def _judge_host(args: PolicyHostArgs, opts: pulumi.ResourceOptions | None) -> dict[str, pulumi.Input[str]]:
-    """Return the zone id of each domain; raises pulumi.InputPropertiesError with every error."""
-    findings: list[Finding] = []
-    hosted: dict[str, pulumi.Input[str]] = {}
-    for index, entry in enumerate(args["domains"]):
-        path = f"domains[{index}]"
-        try:
-            domain = normalise_host(entry["domain"])
-        except MtaStsError as error:
-            findings += [Finding(f.rule, f"{path}.domain", f.message) for f in error.findings]
-            continue
-        zone_id, not_found = find_zone_id(domain, entry.get("zone"), entry.get("zone_id"), opts)
-        findings += [Finding(f.rule, f"{path}.zone", f.message) for f in not_found]
-        if domain in hosted:
-            findings.append(Finding("domain-twice", f"{path}.domain", f"{domain} is listed twice; list it once"))
-        hosted[domain] = zone_id
-    findings += _too_many(len(args["domains"]), int(args.get("certificate_names") or 10))
-    readable = [zone_id for zone_id in hosted.values() if isinstance(zone_id, str) and zone_id]
-    live = dns.records(readable, opts)
-    for domain, zone_id in hosted.items():
-        findings += caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
-    if hosted and min(len(_policy_host(domain)) for domain in hosted) > _LONGEST_FIRST_NAME:
-        message = (
-            f"no policy host name is at most {_LONGEST_FIRST_NAME} characters long, as ACM demands of a certificate's "
-            "first name; serve these domains together with a shorter one"
-        )
-        findings.append(Finding("certificate-name-too-long", "domains", message))
-    raise_together(findings)
-    return hosted
-
-
-def _too_many(count: int, certificate_names: int) -> list[Finding]:
+def _too_many(count: int, certificate_names: int | None) -> list[Finding]:
+    allowed = 10 if certificate_names is None else certificate_names
+    if not isinstance(allowed, (int, float)) or not 1 <= allowed <= _MOST_CERTIFICATE_NAMES:
+        message = f"got {allowed!r}; give the account's ACM quota, 1 to {_MOST_CERTIFICATE_NAMES}"
+        return [Finding("certificate-names-invalid", "certificate_names", message)]
     if count == 0:
         return [Finding("no-domains", "domains", "a policy host serves at least one domain; got none, list one")]
-    most = min(certificate_names, _MOST_CERTIFICATE_NAMES, _MOST_ALIASES)
+    most = int(min(allowed, _MOST_ALIASES))
     if count <= most:
         return []
     message = (
@@ -233,6 +260,7 @@ def _certificate(
     hosted: Mapping[str, pulumi.Input[str]],
     tags: Mapping[str, str] | None,
     child: pulumi.ResourceOptions,
+    opts: pulumi.ResourceOptions | None,
 ) -> aws.acm.CertificateValidation:
     names = sorted((_policy_host(domain) for domain in hosted), key=lambda host: (len(host), host))
     certificate = aws.acm.Certificate(
@@ -244,13 +272,17 @@ def _certificate(
         tags=tags,
         opts=child,
     )
+    # Another certificate of this account may have left the same record.
+    look_first = pulumi.ResourceHookBinding(
+        before_create=[dns.no_second_record(f"{name}-validation-no-second-record", opts)]
+    )
     records = [
         dns.make(
             # Named after the domain: a replaced certificate asks for the same record.
             f"{name}-validation-{domain}",
             zone_id,
             _validation_record(certificate, _policy_host(domain)),
-            child,
+            pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(hooks=look_first)),
         )
         for domain, zone_id in sorted(hosted.items())
     ]
@@ -279,6 +311,7 @@ def _validation_record(certificate: aws.acm.Certificate, host: str) -> dns.Recor
 
 def _distribution(
     name: str,
+    bucket_name: str,
     bucket: aws.s3.Bucket,
     validation: aws.acm.CertificateValidation,
     domains: Sequence[str],
@@ -287,11 +320,11 @@ def _distribution(
     child: pulumi.ResourceOptions,
 ) -> aws.cloudfront.Distribution:
     code = files("pulumi_mta_sts").joinpath("policy_function.js").read_text(encoding="utf-8")
-    version = hashlib.sha256(code.encode()).hexdigest()[:8]
+    version = hashlib.sha256(f"{bucket_name}\n{code}".encode()).hexdigest()[:8]
     function = aws.cloudfront.Function(
         f"{name}-function-{version}",
         # Code is never changed in place, where edges would differ for a while: new code has a new name.
-        name=f"{name}-{version}",
+        name=function_name(bucket_name, version),
         runtime="cloudfront-js-2.0",
         code=code,
         comment="Maps mta-sts.DOMAIN to that domain's policy object",
@@ -300,7 +333,7 @@ def _distribution(
     )
     access = aws.cloudfront.OriginAccessControl(
         f"{name}-origin-access",
-        name=f"{name}-origin-access",
+        name=bucket_name,
         origin_access_control_origin_type="s3",
         signing_behavior="always",
         signing_protocol="sigv4",

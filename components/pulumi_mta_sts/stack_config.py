@@ -1,14 +1,16 @@
 """The stack's configuration (`stacks/Pulumi.<stack>.yaml`), read against its schema."""
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
 
-from mta_sts import Finding, check_domains
+from mta_sts import Finding, check_domains, errors
 from pulumi_mta_sts.judgement import raise_together
 
 _KEYS = ("domains", "host")
@@ -37,8 +39,22 @@ def read_stack_config(schema: Path) -> StackConfig:
         f"{config.name}:{key}": value for key in _KEYS if (value := config.get_object(key)) is not None
     }
     document = json.loads(schema.read_text(encoding="utf-8"))
-    raise_together(_findings(given, document, config.name))
+    raise_together([*_unknown_keys(config.name), *_findings(given, document, config.name)])
     return StackConfig(given[f"{config.name}:domains"], given.get(f"{config.name}:host", {}))
+
+
+def _unknown_keys(project: str) -> list[Finding]:
+    """Return the keys of this project that nothing reads; `pulumi.Config` itself never tells them."""
+    given = sorted(
+        key.removeprefix(f"{project}:") for key in {*CONFIG.get(), *get_config_env()} if key.startswith(f"{project}:")
+    )
+    findings = []
+    for key in given:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, n=1)
+            nearest = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
+            findings.append(Finding("unknown-key", key, f"{project}:{key} is no setting of a stack; {nearest}"))
+    return findings
 
 
 def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str) -> list[Finding]:
@@ -46,12 +62,17 @@ def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str)
     from jsonschema import Draft202012Validator  # noqa: PLC0415  heavy, and only the program reads a stack
 
     domains = given.get(f"{project}:domains")
-    known = check_domains(domains) if isinstance(domains, list) else []
+    found = check_domains(domains) if isinstance(domains, list) else []
+    known = [finding.path for finding in errors(found)]
     settings = {"$ref": "#/$defs/settings", "$defs": schema["$defs"]}
-    found = list(known)
     for error in sorted(Draft202012Validator(settings).iter_errors(given), key=lambda error: error.json_path):
-        path = error.json_path.removeprefix("$.").removeprefix(f"['{project}:").replace("']", "", 1)
+        # Only `domains` is required of a whole stack.
+        path = _path(error.absolute_path).removeprefix(f"{project}:") or "domains"
         # check_domains says the same with the way out.
-        if not any(finding.path.startswith(path) or path.startswith(finding.path) for finding in known):
+        if not any(path.startswith(other) or other.startswith(path) for other in known):
             found.append(Finding("stack-schema", path, f"{error.message}; see stacks/schema.json"))
     return found
+
+
+def _path(parts: Iterable[str | int]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from mta_sts.findings import Finding, MtaStsError
 from mta_sts.identifier import content_id, policy_id
+from mta_sts.policy import Policy, parse_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from types_boto3_s3 import S3Client
 
@@ -24,12 +25,90 @@ ADOPTED_METADATA = "sts-adopted"
 """Object metadata: ids of the DNS records that were imported before this version was written."""
 
 
+LIVE_METADATA = "sts-live"
+"""Object metadata: the id that `_mta-sts` showed when this version was planned, since when, and its TTL (`LiveId`)."""
+
+FETCH_SECONDS = 60 + 300 + 60
+"""Seconds between seeing an id and holding a body for it: a fetch, the pause after a failed one, and a fetch again."""
+LONGEST_MAX_AGE = 31_557_600
+"""Seconds after which nothing can be held any more (RFC 8461 §3.2)."""
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyVersion:
-    """The newest version of one domain's policy object; `metadata` is empty for a delete marker."""
+    """One version of a domain's policy object; a delete marker has neither body nor metadata.
+
+    `written` is in seconds since the epoch.
+    """
 
     version_id: str
     metadata: Mapping[str, str]
+    written: float = 0.0
+    body: str | None = None
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy that this version states, None for a delete marker or for bytes that state none."""
+        try:
+            return None if self.body is None else parse_policy(self.body)
+        except MtaStsError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveId:
+    """The id that `_mta-sts` shows, since when (seconds since the epoch), and the record's TTL in seconds."""
+
+    id: str
+    since: float
+    ttl: int
+
+    def __str__(self) -> str:
+        return f"{self.id} {self.since:.0f} {self.ttl}"
+
+    @classmethod
+    def parse(cls, text: str) -> LiveId | None:
+        """Return what `str` wrote, None for anything else."""
+        try:
+            identifier, since, ttl = text.split()
+            return cls(identifier, float(since), int(ttl))
+        except ValueError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPolicy:
+    """A policy that some sender may still hold; `until` is in seconds since the epoch, None while its id is visible."""
+
+    policy: Policy
+    id: str
+    until: float | None
+
+
+def held_policies(versions: Sequence[PolicyVersion], live: LiveId | None, now: float) -> list[HeldPolicy]:
+    """Return every policy that some sender may hold now, newest first.
+
+    A policy may be held until the last moment that its id was visible + the record's TTL + a fetch + its max_age:
+    senders that see an unchanged id renew what they hold without fetching, so the end is when the id went, not when
+    the bytes went. When an id went is known from later versions, which note the record as it was when they were
+    planned; what nothing bounds counts as held. `versions` come newest first.
+    """
+    held: list[HeldPolicy] = []
+    seen_later: list[LiveId] = [live] if live is not None else []
+    own_ids = [version.metadata.get(ID_METADATA, "") for version in versions]
+    for index, version in enumerate(versions):
+        policy = version.policy
+        later = set(own_ids[:index])
+        ends = [seen.since + seen.ttl for seen in seen_later if seen.id in later]
+        visible_until = min(ends, default=None)
+        if policy is not None:
+            until = None if visible_until is None else visible_until + FETCH_SECONDS + policy.max_age
+            if until is None or until > now:
+                held.append(HeldPolicy(policy, own_ids[index], until))
+        noted = LiveId.parse(version.metadata.get(LIVE_METADATA, ""))
+        if noted is not None:
+            seen_later.append(noted)
+    return held
 
 
 def policy_key(domain: str) -> str:
@@ -37,8 +116,8 @@ def policy_key(domain: str) -> str:
     return f"{domain}/.well-known/mta-sts.txt"
 
 
-def newest_version(s3: S3Client, bucket: str, domain: str) -> PolicyVersion | None:
-    """Return the newest version of a domain's policy object, or None where none was ever written.
+def read_versions(s3: S3Client, bucket: str, domain: str) -> list[PolicyVersion]:
+    """Return the versions of a domain's policy object that can still matter, newest first.
 
     Raises MtaStsError (`ledger-unreadable`) when S3 does not let us look: "no permission" must never
     read as "never served".
@@ -46,24 +125,42 @@ def newest_version(s3: S3Client, bucket: str, domain: str) -> PolicyVersion | No
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only when S3 is read
 
     key = policy_key(domain)
+    versions: list[PolicyVersion] = []
     try:
-        # S3 lists the versions of one key newest first.
-        listing = s3.list_object_versions(Bucket=bucket, Prefix=key)
-        for marker in listing.get("DeleteMarkers", []):
-            if marker["Key"] == key and marker["IsLatest"]:
-                return PolicyVersion(marker["VersionId"], {})
-        for version in listing.get("Versions", []):
-            if version["Key"] == key and version["IsLatest"]:
-                head = s3.head_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
-                return PolicyVersion(version["VersionId"], head["Metadata"])
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
+        entries = [
+            (entry["LastModified"].timestamp(), entry["IsLatest"], entry["VersionId"], kind)
+            for page in pages
+            for kind in ("Versions", "DeleteMarkers")
+            for entry in page.get(kind, [])  # type: ignore[attr-defined]
+            if entry["Key"] == key
+        ]
+        # Sorting is stable and S3 lists newest first, so versions of one second stay in order.
+        entries.sort(key=lambda entry: (entry[1], entry[0]), reverse=True)
+        replaced = float("inf")
+        for written, _, version_id, kind in entries:
+            if replaced < entries[0][0] - 2 * LONGEST_MAX_AGE:
+                break  # replaced so long ago that nobody can hold it
+            replaced = written
+            if kind == "DeleteMarkers":
+                versions.append(PolicyVersion(version_id, {}, written))
+                continue
+            found = s3.get_object(Bucket=bucket, Key=key, VersionId=version_id)
+            body = found["Body"].read().decode("utf-8", "replace")
+            versions.append(PolicyVersion(version_id, found["Metadata"], written, body))
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "NoSuchBucket":
-            return None
+            return []
         raise _unreadable(bucket, key, f"S3 answered {code}") from error
     except BotoCoreError as error:
         raise _unreadable(bucket, key, str(error)) from error
-    return None
+    return versions
+
+
+def newest_version(s3: S3Client, bucket: str, domain: str) -> PolicyVersion | None:
+    """Return the newest version of a domain's policy object, or None where none was ever written."""
+    return next(iter(read_versions(s3, bucket, domain)), None)
 
 
 def _unreadable(bucket: str, key: str, reason: str) -> MtaStsError:

@@ -1,0 +1,352 @@
+"""What is refused before anything is registered, and how it is said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pulumi
+import pytest
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
+from pulumi_mta_sts import JudgedHost, MtaSts, judge, judge_host
+
+from tests.components.mocked import CALLER, OWN, RECORDS, TARGET, ZONES, World, deploy, refusal
+
+GOOD: dict[str, Any] = {
+    "domain": "example.com",
+    "mx": ["mx1.example.com"],
+    "reports": ["mailto:tls-reports@example.com"],
+    "host": {"bucket": "policies", "target": TARGET},
+}
+ALONE = {key: value for key, value in GOOD.items() if key != "host"}
+
+
+def refused(world: World, *domains: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return message and paths with which domains are refused together, in preview and in update alike."""
+
+    def program() -> None:
+        judge([GOOD | domain for domain in domains], JudgedHost("policies"))
+        raise AssertionError("not refused")
+
+    previewed = refusal(world, program, preview=True)
+    assert previewed == refusal(world, program, preview=False)
+    return previewed
+
+
+def refused_component(world: World, args: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return message and paths with which the component is refused: not even itself is registered."""
+    return refusal(world, lambda: MtaSts("mail", args))
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        (("TXT", "_mta-sts.example.com", '"some other text"'), ["only one TXT", "some other text"]),
+        (
+            ("CNAME", "_mta-sts.example.com", "_mta-sts.provider.example"),
+            ["hides every TXT", "_mta-sts.provider.example"],
+        ),
+        (("NS", "_mta-sts.example.com", "ns.provider.example"), ["hides every TXT"]),
+        (("TXT", "_smtp._tls.example.com", '"v=spf1 -all"'), ["only one TXT", "v=spf1"]),
+        (("A", "mta-sts.example.com", "192.0.2.1"), ["needs a CNAME", "192.0.2.1"]),
+        (("AAAA", "mta-sts.example.com", "2001:db8::1"), ["needs a CNAME", "2001:db8::1"]),
+        (("NS", "mta-sts.example.com", "ns.provider.example"), ["needs a CNAME"]),
+    ],
+)
+@pytest.mark.parametrize("adopt", [False, True])
+def test_what_can_not_stand_there_is_named(
+    world: World, record: tuple[str, str, str], words: list[str], adopt: bool
+) -> None:
+    """A foreign text, a CNAME, an address: named with its id, and not something that can be adopted."""
+    world.has(*record)
+    message, paths = refused(world, {"adopt": adopt})
+    assert ["domains[0].domain"] == paths
+    for word in [*words, "zone-1-record-1", "remove it"]:
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content"),
+    [
+        ("TXT", "_mta-sts.example.com", '"v=STSv1; id=1"'),
+        ("TXT", "_smtp._tls.example.com", "v=TLSRPTv1; rua=mailto:x@example.com"),
+        ("CNAME", "mta-sts.example.com", "elsewhere.example"),
+    ],
+)
+def test_a_record_that_exists_is_named_and_never_overwritten(world: World, kind: str, name: str, content: str) -> None:
+    """Somebody else's record stops the change; ours, or one that is adopted, does not."""
+    record = world.has(kind, name, content)
+    message, _ = refused(world, {})
+    assert f"{name} {kind} {content} (record zone-1-record-1) exists already" in message
+    assert "`adopt: true`" in message
+    deploy(world, lambda: judge([GOOD | {"adopt": True}], JudgedHost("policies")))
+    record["comment"] = OWN
+    deploy(world, lambda: judge([GOOD], JudgedHost("policies")))
+
+
+@pytest.mark.parametrize("adopt", [False, True])
+def test_two_sts_records_are_both_named(world: World, adopt: bool) -> None:
+    """Senders see no policy at all (RFC 8461 §3.1), even if one of them is ours."""
+    world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=1"', comment=OWN)
+    world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=2"')
+    message, _ = refused(world, {"adopt": adopt})
+    assert "2 v=STSv1 records" in message
+    assert "zone-1-record-1" in message
+    assert "zone-1-record-2" in message
+
+
+def test_managed_mx_records_leave_none_of_others(world: World) -> None:
+    """An MX that nobody declared, and a second record for one host, are named."""
+    world.has("MX", "example.com", "mx1.example.com", priority=10.0)
+    world.has("MX", "example.com", "mx1.example.com", priority=20.0)
+    world.has("MX", "example.com", "intruder.example", priority=5.0)
+    managed = {"manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}], "adopt": True}
+    message, _ = refused(world, managed)
+    assert "2 problem(s)" in message
+    assert "intruder.example" in message
+    assert "names the same host" in message
+
+
+def test_a_live_mx_that_no_pattern_covers_stops_enforce_only(world: World) -> None:
+    """Senders in enforce would not use it; in testing it is a warning (RFC 8461 §5)."""
+    world.has("MX", "example.com", "mx1.example.com", priority=10.0)
+    world.has("MX", "example.com", "a.b.example.net", priority=20.0)
+    mx = {"mx": ["mx1.example.com", "*.example.net"]}
+    message, paths = refused(world, mx | {"mode": "enforce", "acknowledge": "a reason"})
+    assert ["domains[0].mx"] == paths
+    assert "a.b.example.net matches no declared pattern" in message
+    run = deploy(world, lambda: judge([GOOD | mx], JudgedHost("policies")))
+    assert 2 == len(run.warnings)  # the host, and the pattern that matches nothing
+    assert all(warning.startswith("example.com: ") for warning in run.warnings)
+
+
+@pytest.mark.parametrize(
+    ("caa", "stopped_at"),
+    [
+        ([("example.com", '0 issue "letsencrypt.org"')], "example.com"),
+        ([("example.com", '0 issue ";"')], "example.com"),
+        (
+            [("mta-sts.example.com", '0 issue "pki.goog"'), ("example.com", '0 issue "amazon.com"')],
+            "mta-sts.example.com",
+        ),
+        ([("example.com", '0 issue "amazon.com; validationmethods=dns-01"')], None),
+        ([("example.com", '0 issue "pki.goog"'), ("example.com", '0 ISSUE "AmazonTrust.com"')], None),
+        ([("example.com", '0 iodef "mailto:security@example.com"')], None),
+        ([("example.com", '0 issuewild "pki.goog"')], None),
+        ([("example.com", "0")], None),
+    ],
+)
+def test_caa_must_let_amazon_issue(world: World, caa: list[tuple[str, str]], stopped_at: str | None) -> None:
+    """The closest RRset decides (RFC 8659 §3); refused before the certificate is asked for."""
+    for name, content in caa:
+        world.has("CAA", name, content)
+    if stopped_at is None:
+        deploy(world, lambda: MtaSts("mail", ALONE))
+        return
+    message, paths = refused_component(world, ALONE)
+    assert ["domain"] == paths
+    assert f'`{stopped_at} CAA 0 issue "amazon.com"`' in message
+
+
+def test_a_shared_host_asks_for_no_certificate(world: World) -> None:
+    """CAA is the shared host's business."""
+    world.has("CAA", "example.com", '0 issue "pki.goog"')
+    assert "mail" in deploy(world, lambda: MtaSts("mail", GOOD))
+
+
+@pytest.mark.parametrize(
+    ("zones", "given", "path", "words"),
+    [
+        ({}, {}, "zone", "the token sees no zone at all"),
+        ({"zone-1": "ample.com", "zone-2": "example.net"}, {}, "zone", "the token sees ample.com, example.net"),
+        ({"zone-1": "example.com"}, {"zone_id": "zone-9"}, "zone_id", "no zone zone-9 that holds example.com"),
+        ({"zone-1": "example.com", "zone-2": "example.net"}, {"zone_id": "zone-2"}, "zone_id", "zone-2"),
+        ({"zone-1": "example.com"}, {"zone": "com"}, "zone", "no zone com that holds example.com"),
+        ({"zone-1": "example.com", "zone-2": "example.com"}, {}, "zone", "zone-1, zone-2"),
+        ({"pending": "example.com"}, {}, "zone", "zone example.com is pending"),
+    ],
+)
+def test_the_zone_must_hold_the_domain(
+    world: World, zones: dict[str, str], given: dict[str, Any], path: str, words: str
+) -> None:
+    """A zone that is not there, that is another's, that there are two of, or that nobody asks is refused."""
+    world.zones, world.statuses = zones, {"pending": "pending"}
+    message, paths = refused(world, given)
+    assert [f"domains[0].{path}"] == paths
+    assert words in message
+
+
+@pytest.mark.parametrize("given", [{}, {"zone_id": "zone-2"}, {"zone": "Lists.Example.com."}])
+def test_the_longest_active_zone_holds_the_domain(world: World, given: dict[str, Any]) -> None:
+    """The longest suffix wins, and a zone that was moved away does not count beside the one that is asked."""
+    world.zones = {"zone-1": "example.com", "zone-2": "lists.example.com", "zone-3": "lists.example.com"}
+    world.statuses = {"zone-3": "moved"}
+    run = deploy(world, lambda: MtaSts("mail", GOOD | {"domain": "lists.example.com", **given}))
+    assert "zone-2" == run["mail-sts-record"].inputs["zoneId"]
+
+
+def test_an_unknown_zone_id_is_taken_with_a_warning(world: World) -> None:
+    """An output may flow from a zone made in the same program; then nothing live was looked at, and that is said."""
+    args = GOOD | {"zone_id": pulumi.Output.from_input("zone-1")}
+    world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=1"')
+
+    def program() -> None:
+        MtaSts("mail", GOOD | {"zone_id": pulumi.Output.from_input("zone-1")})
+
+    run = deploy(world, program)
+    assert args.keys() >= {"zone_id"}
+    assert "zone-1" == run["mail-sts-record"].inputs["zoneId"]
+    assert ["example.com: zone_id is an output"] == [warning[:33] for warning in run.warnings]
+
+
+def test_problems_of_all_domains_are_said_together(world: World) -> None:
+    """Two domains with several problems each, live ones and those of the host: one refusal, each with its path."""
+    world.has("TXT", "_mta-sts.a.example.com", '"x"')
+    world.has("A", "mta-sts.a.example.com", "192.0.2.1")
+    world.has("CAA", "b.example.com", '0 issue "pki.goog"')
+    domains = [GOOD | {"domain": f"{label}.example.com"} for label in "ab"]
+    hosted = [{"domain": domain["domain"]} for domain in domains]
+
+    def program() -> None:
+        judge(domains, judge_host("host", {"domains": hosted}, None))
+
+    message, paths = refusal(world, program)
+    assert ["domains[0].domain", "domains[0].domain", "domains[1].domain"] == sorted(paths)
+    assert "3 problem(s), nothing was changed" in message
+
+
+def test_declared_problems_of_all_domains_are_said_together(world: World) -> None:
+    """What is wrong in itself needs no live world; every domain's and every key's finding is there."""
+    world.failing[ZONES] = {"says": "403"}
+    message, paths = refused(
+        world,
+        {"domain": "A.example.com", "max_age": -1},
+        {"domain": "a.example.com", "mode": "enforced", "mx": ["192.0.2.1"]},
+        {"domain": "b.example.com", "modus": "testing"},
+    )
+    assert {
+        "domains[0].max_age",
+        "domains[1].domain",
+        "domains[1].mode",
+        "domains[1].mx[0]",
+        "domains[2].modus",
+    } == set(paths)
+    assert "did you mean enforce" in message
+
+
+@pytest.mark.parametrize("args", [{}, {"domain": 5}, {"domain": "no host"}])
+def test_a_component_without_a_usable_domain_says_so_once(world: World, args: dict[str, Any]) -> None:
+    """The domain's own message, and not the host's on top of it."""
+    _, paths = refused_component(world, {"mx": ["mx1.example.com"], "reports": ["mailto:x@example.com"], **args})
+    assert ["domain"] == paths
+
+
+def test_a_refusal_is_printed_without_a_stack_trace(world: World) -> None:
+    """Pulumi prints a RunError as it stands; InputPropertiesError carries the paths to other languages."""
+    with pytest.raises(pulumi.RunError, match="MTA-STS: 1 problem") as caught:
+        deploy(world, lambda: judge([GOOD | {"mode": "on"}], JudgedHost("policies")))
+    assert isinstance(caught.value, pulumi.InputPropertiesError)
+
+
+FORBIDDEN = '403 Forbidden {"success":false,"errors":[{"code":10000,"message":"Authentication error"}]}'
+
+
+@pytest.mark.parametrize(
+    ("function", "says", "rule", "words"),
+    [
+        (ZONES, FORBIDDEN, "look-up-denied", ["the zones at Cloudflare", "Zone:Read", "docs/permissions.md"]),
+        (
+            ZONES,
+            "400 Bad Request: Invalid request headers, Invalid format for Authorization header",
+            "look-up-denied",
+            ["token"],
+        ),
+        (ZONES, "dial tcp: lookup api.cloudflare.com: no such host", "look-up-failed", ["no such host", "run again"]),
+        (ZONES, "502 Bad Gateway", "look-up-failed", ["502 Bad Gateway", "run again"]),
+        (RECORDS, FORBIDDEN, "look-up-denied", ["the DNS records of zone zone-1", "DNS:Read", "DNS:Edit"]),
+        (
+            CALLER,
+            "AWS account ID not allowed: 222222222222",
+            "wrong-account",
+            ["222222222222", "aws:allowedAccountIds"],
+        ),
+        (CALLER, "No valid credential sources found", "look-up-denied", ["`aws:profile`"]),
+    ],
+)
+def test_a_cloud_that_does_not_let_us_look_is_one_clear_finding(
+    world: World, function: str, says: str, rule: str, words: list[str]
+) -> None:
+    """What was asked, what came back, what to grant: once, however many domains, without a stack trace."""
+    world.failing[function] = {"says": says}
+    message, paths = refused(world, {"domain": "a.example.com"}, {"domain": "b.example.com"})
+    assert 1 == len(paths)
+    assert "domains" not in paths[0]
+    assert f"[{rule}]" in message
+    for word in [says, *words]:
+        assert word in message
+
+
+def test_all_clouds_that_do_not_let_us_look_are_named_at_once(world: World) -> None:
+    """A wrong token and a wrong account in one run; and a component with its own host says nothing twice."""
+    world.failing = {ZONES: {"says": FORBIDDEN}, CALLER: {"says": "AWS account ID not allowed: 222222222222"}}
+    assert {"aws", "cloudflare"} == set(refused(world, {})[1])
+    assert ["aws", "cloudflare"] == sorted(refused_component(world, ALONE)[1])
+
+
+def test_one_unreadable_zone_does_not_hide_what_is_wrong_in_another(world: World) -> None:
+    """The token may lack one of two zones; the other one's records are judged all the same."""
+    world.zones = {"zone-1": "example.com", "zone-2": "example.net"}
+    world.failing[RECORDS] = {"says": FORBIDDEN, "zone": "zone-2"}
+    world.has("A", "mta-sts.example.com", "192.0.2.1")
+    message, paths = refused(world, {}, {"domain": "example.net"})
+    assert {"cloudflare", "domains[0].domain"} == set(paths)
+    assert "zone zone-2" in message
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "403", "SlowDown"])
+def test_a_bucket_that_can_not_be_read_is_never_taken_for_an_empty_one(world: World, code: str) -> None:
+    """No permission must not read as "never served": it is said once, with the actions to grant."""
+    world.failing["s3"] = code
+    message, paths = refused(world, {"domain": "a.example.com"}, {"domain": "b.example.com"})
+    assert ["host.bucket"] == paths
+    for word in (code, "s3:ListBucketVersions", "s3:GetObjectVersion", "arn:aws:s3:::policies"):
+        assert word in message
+
+
+def test_a_bucket_that_is_not_there_yet_remembers_nothing(world: World) -> None:
+    """The first run ever, or another region's first: the id is derived from the live TXT, or from the day."""
+    world.failing["s3"] = "NoSuchBucket"
+    assert "mail" in deploy(world, lambda: MtaSts("mail", GOOD))
+
+
+def test_policies_are_read_from_the_account_they_are_written_to(world: World) -> None:
+    """Credentials of the stack that lead elsewhere would make that account's bucket be believed for this one."""
+    world.own_account = "222222222222"
+    message, paths = refused(world, {})
+    assert ["aws"] == paths
+    assert "leads to account 222222222222" in message
+    assert "provider to 111111111111" in message
+
+
+@pytest.mark.parametrize(
+    "failing", [NoCredentialsError(), EndpointConnectionError(endpoint_url="https://sts.example"), "ExpiredToken"]
+)
+def test_credentials_that_do_not_work_are_a_finding(world: World, failing: Any) -> None:
+    """Not a stack trace of the SDK."""
+    world.failing["sts"] = failing
+    message, paths = refused(world, {})
+    assert ["aws"] == paths
+    assert "[ledger-credentials]" in message
+
+
+def test_warnings_are_said_once_a_run_and_for_each_domain(world: World) -> None:
+    """The program judges all domains and each component judges its own; two domains with one fault are two warnings."""
+    silent = {key: value for key, value in GOOD.items() if key != "reports"}
+    domains = [silent | {"domain": f"{label}.example.com"} for label in "ab"]
+
+    def program() -> None:
+        judge(domains, JudgedHost("policies"))
+        for domain in domains:
+            MtaSts(domain["domain"], domain)
+
+    warnings = deploy(world, program).warnings
+    assert ["a.example.com", "b.example.com"] == [warning.partition(":")[0] for warning in warnings]

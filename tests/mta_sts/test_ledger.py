@@ -1,0 +1,92 @@
+"""The ledger: which policies senders may still hold, from the versions of the policy object and the live record."""
+
+from __future__ import annotations
+
+from mta_sts import Mode, Policy, policy_id, render_policy
+from mta_sts.ledger import (
+    FETCH_SECONDS,
+    ID_METADATA,
+    LIVE_METADATA,
+    LiveId,
+    PolicyVersion,
+    held_policies,
+    next_id,
+)
+
+DAY = 86_400
+
+
+def version(number: int, host: str, max_age: int, noted: LiveId | None = None) -> PolicyVersion:
+    """Return a version with the id `id<number>`, written at day `number`."""
+    body = render_policy(Policy("STSv1", Mode.ENFORCE, (host,), max_age)).decode()
+    metadata = {ID_METADATA: f"id{number}"} | ({LIVE_METADATA: str(noted)} if noted else {})
+    return PolicyVersion(f"v{number}", metadata, number * DAY, body)
+
+
+FIRST = version(1, "mx1.example.com", 10 * DAY)
+SECOND = version(3, "mx2.example.com", DAY, LiveId("id1", DAY, 300))
+THIRD = version(5, "mx3.example.com", DAY, LiveId("id3", 3 * DAY, 300))
+
+
+def until(held: list[object], number: int) -> float | None:
+    """Return until when the version with that number may be held; raises StopIteration where it can't be."""
+    return next(one.until for one in held if one.id == f"id{number}")  # type: ignore[attr-defined]
+
+
+def test_a_policy_is_held_as_long_as_its_id_is_visible() -> None:
+    """Renewing senders keep it for ever, so a visible id has no end."""
+    held = held_policies([FIRST], LiveId("id1", DAY, 300), now=400 * DAY)
+    assert [("id1", None)] == [(one.id, one.until) for one in held]
+
+
+def test_the_end_counts_from_when_the_id_went() -> None:
+    """Last moment visible + TTL + fetch + that body's own max_age, whatever the new one's is."""
+    held = held_policies([SECOND, FIRST], LiveId("id3", 3 * DAY, 300), now=4 * DAY)
+    assert 3 * DAY + 300 + FETCH_SECONDS + 10 * DAY == until(held, 1)
+    assert until(held, 3) is None
+
+
+def test_bytes_replaced_while_the_old_id_is_still_visible_end_nothing() -> None:
+    """An update that stopped between object and record leaves both policies held."""
+    held = held_policies([SECOND, FIRST], LiveId("id1", DAY, 300), now=4 * DAY)
+    assert (None, None) == (until(held, 3), until(held, 1))
+
+
+def test_later_changes_do_not_lengthen_earlier_ends() -> None:
+    """What a later version noted of the record bounds the earlier ids, however often the record changed since."""
+    held = held_policies([THIRD, SECOND, FIRST], LiveId("id5", 5 * DAY, 300), now=6 * DAY)
+    assert 3 * DAY + 300 + FETCH_SECONDS + 10 * DAY == until(held, 1)
+    assert 5 * DAY + 300 + FETCH_SECONDS + DAY == until(held, 3)
+
+
+def test_what_has_ended_is_not_held() -> None:
+    """After the last end only the visible policy is left."""
+    held = held_policies([THIRD, SECOND, FIRST], LiveId("id5", 5 * DAY, 300), now=30 * DAY)
+    assert ["id5"] == [one.id for one in held]
+
+
+def test_what_nothing_bounds_counts_as_held() -> None:
+    """A record that is gone, or that shows a foreign id, bounds nothing."""
+    for live in (None, LiveId("foreign", 9 * DAY, 300)):
+        held = held_policies([SECOND, FIRST], live, now=400 * DAY)
+        assert (None, None) == (until(held, 3), until(held, 1))
+
+
+def test_a_live_id_survives_the_round_trip() -> None:
+    """What a version notes can be read back; anything else is no note."""
+    noted = LiveId("abc", 1_700_000_000, 300)
+    assert noted == LiveId.parse(str(noted))
+    assert LiveId.parse("") is None
+    assert LiveId.parse("a b c") is None
+
+
+def test_an_id_is_kept_for_the_same_bytes_and_never_comes_back() -> None:
+    """While the newest version holds the wanted body and epoch its id stays; any other body or epoch gets a new one."""
+    body = b"body"
+    first = policy_id(body, "2026-01-01")
+    newest = PolicyVersion("v1", {ID_METADATA: first})
+    assert first == next_id(body, newest, None, "unused")
+    ids = {first, next_id(b"other", newest, None, ""), next_id(body, newest, "2", "")}
+    back = PolicyVersion("v2", {ID_METADATA: next_id(b"other", newest, None, "")})
+    ids.add(next_id(body, back, None, ""))
+    assert 4 == len(ids)
