@@ -153,6 +153,7 @@ class Deployment:
             with _only_one(self._world.folder):
                 end_orphans(self._world.folder)
                 self._clear_locks()
+                _use_outside(self._world)
                 result = operation(on_event=listen, **options)
             outcome.outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
         except automation.CommandError as error:
@@ -203,6 +204,19 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
     diagnostic = event.diagnostic_event
     if diagnostic is not None and diagnostic.severity == "error":
         outcome.diagnostics.append(_in_words(diagnostic.message))
+
+
+def _use_outside(world: World) -> None:
+    """Give the components the sandbox's clock, and the way to its edge."""
+    from pulumi_mta_sts.outside import Outside, use  # noqa: PLC0415  heavy
+
+    async def wait(seconds: float) -> None:
+        world.advance(seconds)
+
+    async def addresses(_: str) -> list[tuple[str, int]]:
+        return list(world.endpoints.edge.items())
+
+    use(Outside(now=world.now, wait=wait, addresses=addresses, ca_file=Path(world.endpoints.ca_file)))
 
 
 def _in_words(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pulumi
@@ -43,6 +44,8 @@ class LiveRecord:
     priority: int | None
     proxied: bool
     comment: str
+    modified: float
+    """Since when it stands as it is, in seconds since the epoch; 0 where Cloudflare does not say."""
 
     @property
     def ours(self) -> bool:
@@ -122,10 +125,15 @@ def _live(zone_id: str, record: dict[str, Any]) -> LiveRecord:
         priority=None if priority is None else int(priority),
         proxied=bool(record.get("proxied")),
         comment=str(record.get("comment") or ""),
+        modified=_seconds(record.get("modifiedOn")),
     )
 
 
-def caa_allows(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]) -> list[LiveRecord]:
+def _seconds(date: str | None) -> float:
+    return datetime.fromisoformat(date).timestamp() if date else 0.0
+
+
+def caa_stopping(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]) -> list[LiveRecord]:
     """Return the CAA records that stop these issuers for a name, none where issuing is allowed (RFC 8659 §3).
 
     Only the zone's own records are seen; a CAA record above the zone is found by ACM itself.
@@ -201,6 +209,16 @@ def make(
     return cloudflare.DnsRecord(resource_name, zone_id=zone_id, name=record.name, type=record.type, opts=opts, **inputs)
 
 
+async def at_name(zone_id: str, name: str, provider: pulumi.ProviderResource | None) -> list[LiveRecord]:
+    """Return what stands at one name now, asked afresh; raises MtaStsError where that can't be read."""
+    look_up = _records_of(zone_id, name)
+    try:
+        answer = await look(look_up, provider)
+    except Exception as error:
+        raise MtaStsError(name, [unreadable(look_up, error)]) from error
+    return [_live(zone_id, found) for found in answer["results"]]
+
+
 def no_second_record(hook_name: str, opts: pulumi.ResourceOptions | None) -> pulumi.ResourceHook:
     """Return the hook that looks at the live name before a record is created, and refuses to make a second one.
 
@@ -214,12 +232,7 @@ def no_second_record(hook_name: str, opts: pulumi.ResourceOptions | None) -> pul
         zone_id, name = wanted.get("zoneId"), wanted.get("name")
         if not isinstance(zone_id, str) or not isinstance(name, str):
             return  # not known in this preview; the update looks again
-        look_up = _records_of(zone_id, name)
-        try:
-            answer = await look(look_up, provider)
-        except Exception as error:
-            raise MtaStsError(name, [unreadable(look_up, error)]) from error
-        twins = [record for record in (_live(zone_id, found) for found in answer["results"]) if _clash(wanted, record)]
+        twins = [record for record in await at_name(zone_id, name, provider) if _clash(wanted, record)]
         if twins:
             raise FileExistsError(
                 f"{', '.join(map(str, twins))} stands there already and is not in this stack's state (another stack's, "

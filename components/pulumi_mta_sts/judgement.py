@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -21,9 +21,11 @@ from mta_sts import (
     resolve_domain,
 )
 from mta_sts.domain_config import DomainConfig
-from mta_sts.ledger import ADOPTED_METADATA, PolicyVersion, newest_version, next_id
+from mta_sts.ledger import ADOPTED_METADATA, LiveId, PolicyVersion, next_id, read_versions
+from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
 from pulumi_mta_sts import aws_access, dns
 from pulumi_mta_sts.live import once_a_run
+from pulumi_mta_sts.outside import outside
 
 CERTIFICATE_ISSUERS = ("amazon.com", "amazontrust.com", "awstrust.com", "amazonaws.com")
 """CAA values that let ACM issue (AWS Certificate Manager documentation, "Configure a CAA record")."""
@@ -53,7 +55,8 @@ class Judged:
 
     Both maps go by resource role (`policy-host`, `sts-record`, …): `existing` to the record that stands in that
     place, whoever made it, `adopting` to those that are imported as they are in this update. Roles in `held_back`
-    wait for the next one: senders must not see them before the host that stands there now is ours.
+    wait for the next one: senders must not see them before the host that stands there now is ours. `kept` are MX
+    records of hosts no longer declared that must stay. `versions` are the policies served so far, newest first.
     """
 
     config: DomainConfig
@@ -63,6 +66,9 @@ class Judged:
     adopting: Mapping[str, dns.LiveRecord] = field(default_factory=dict)
     existing: Mapping[str, dns.LiveRecord] = field(default_factory=dict)
     held_back: frozenset[str] = frozenset()
+    kept: Sequence[dns.LiveRecord] = ()
+    versions: Sequence[PolicyVersion] = ()
+    live_id: LiveId | None = None
 
 
 def judge(
@@ -94,12 +100,12 @@ def judge(
         findings.extend(not_found)
     live, unreadable = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
     found += unreadable
-    none: Mapping[str, PolicyVersion | None] = {}
-    newest = collect(found, lambda: _newest_versions(configs, host.bucket, opts), none)
+    none: Mapping[str, Sequence[PolicyVersion]] = {}
+    versions = collect(found, lambda: _versions(configs, host.bucket, opts), none)
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
-        result, findings = _judge_domain(config, zone_id, here, newest.get(config.domain))
+        result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain, ()))
         judged.append(result)
         per_domain[index] += findings
         _warn(config.domain, per_domain[index])
@@ -180,7 +186,7 @@ def find_zone_id(
 
 def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
     """Return the finding that says which CAA records stop ACM's certificate for a domain's policy host."""
-    stopping = dns.caa_allows(CERTIFICATE_ISSUERS, f"mta-sts.{domain}", live)
+    stopping = dns.caa_stopping(CERTIFICATE_ISSUERS, f"mta-sts.{domain}", live)
     if not stopping:
         return []
     records = ", ".join(str(record) for record in stopping)
@@ -191,20 +197,20 @@ def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
     return [Finding("caa-forbids-certificate", "domain", message)]
 
 
-def _newest_versions(
+def _versions(
     configs: Sequence[DomainConfig], bucket: str, opts: pulumi.ResourceOptions | None
-) -> Mapping[str, PolicyVersion | None]:
-    """Return the newest policy version of each domain, read once a run.
+) -> Mapping[str, Sequence[PolicyVersion]]:
+    """Return the policy versions of each domain, newest first, read once a run.
 
     Raises MtaStsError with one finding, however many domains can't be read: the reason is the same.
     """
     if not bucket:
         return {}
     s3 = aws_access.s3_client(opts)
-    known: dict[str, PolicyVersion | None] = once_a_run(("newest", s3, bucket), dict)
+    known: dict[str, Sequence[PolicyVersion]] = once_a_run(("versions", s3, bucket), dict)
     missing = [config.domain for config in configs if config.domain not in known]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        known.update(zip(missing, pool.map(lambda domain: newest_version(s3, bucket, domain), missing), strict=True))
+        known.update(zip(missing, pool.map(lambda domain: read_versions(s3, bucket, domain), missing), strict=True))
     return known
 
 
@@ -212,17 +218,23 @@ def _judge_domain(
     config: DomainConfig,
     zone_id: pulumi.Input[str],
     live: Sequence[dns.LiveRecord],
-    newest: PolicyVersion | None,
+    versions: Sequence[PolicyVersion],
 ) -> tuple[Judged, list[Finding]]:
+    newest = next(iter(versions), None)
     adopted = set((newest.metadata.get(ADOPTED_METADATA, "") if newest else "").split())
     existing, findings = _existing(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
     if not config.adopt:
         findings += [_exists_already(role, record) for role, record in foreign.items()]
-    findings += _mx_findings(config, live)
-    body = render_policy(config.policy)
-    sts_record = existing.get("sts-record")
-    otherwise = _live_id(sts_record) or datetime.now(UTC).date().isoformat()
+    live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
+    hosts = [LiveMx(record.content, record.modified, dns.effective_ttl(record.ttl)) for record in live_mx]
+    retiring = retiring_hosts(config.policy.mx, hosts, newest)
+    findings += _mx_findings(config, [host.host for host in hosts], retiring)
+    live_id = _live_id(existing.get("sts-record"))
+    kept, notes = _kept(config, live_mx, hosts, versions, live_id)
+    findings += notes
+    body = render_policy(replace(config.policy, mx=(*config.policy.mx, *retiring)))
+    otherwise = live_id.id if live_id else datetime.fromtimestamp(outside().now(), UTC).date().isoformat()
     held_back: frozenset[str] = frozenset()
     if foreign.keys() & set(_PUBLISHING):
         # Senders still see another host or id. Nothing new may appear that makes them fetch or use what is ours.
@@ -237,8 +249,40 @@ def _judge_domain(
         adopting=foreign,
         existing=existing,
         held_back=held_back,
+        kept=kept,
+        versions=versions,
+        live_id=live_id,
     )
     return judged, findings
+
+
+def _kept(
+    config: DomainConfig,
+    records: Sequence[dns.LiveRecord],
+    hosts: Sequence[LiveMx],
+    versions: Sequence[PolicyVersion],
+    live_id: LiveId | None,
+) -> tuple[list[dns.LiveRecord], list[Finding]]:
+    """Return the MX records of hosts no longer declared that must stay for now, and the finding that dates each."""
+    if not config.manage_mx:
+        return [], []
+    needed = needed_hosts([entry.host for entry in config.mx], hosts, versions, live_id, outside().now())
+    names = {one.host for one in needed}
+    notes = [
+        Finding(
+            "mx-kept",
+            "mx",
+            f"{one.host} is no longer declared and stays in DNS and in the policy for now: {one.reason}; "
+            + (
+                f"an update after {datetime.fromtimestamp(one.until, UTC).isoformat(timespec='minutes')} can remove it"
+                if one.until
+                else "a later update removes it"
+            ),
+            Severity.WARNING,
+        )
+        for one in needed
+    ]
+    return [record for record in records if record.content in names and record.ours], notes
 
 
 def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:
@@ -306,12 +350,11 @@ def _existing_text(
     return (wanted[0] if len(wanted) == 1 else None), findings
 
 
-def _mx_findings(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[Finding]:
-    """Compare MX records that others manage with the declared patterns (RFC 8461 §4.1)."""
-    hosts = [record.content for record in live if record.name == config.domain and record.type == "MX"]
+def _mx_findings(config: DomainConfig, hosts: Sequence[str], retiring: Sequence[str]) -> list[Finding]:
+    """Compare MX records that others manage with the patterns that the policy will list (RFC 8461 §4.1)."""
     if config.manage_mx or not hosts or config.mode == "none":
         return []
-    patterns = config.policy.mx
+    patterns = [*config.policy.mx, *retiring]
     severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
     findings = [
         Finding(
@@ -350,11 +393,11 @@ def _exists_already(role: str, record: dns.LiveRecord) -> Finding:
     return Finding("record-exists", "domain", f"{role}: {message}")
 
 
-def _live_id(record: dns.LiveRecord | None) -> str | None:
+def _live_id(record: dns.LiveRecord | None) -> LiveId | None:
     if record is None:
         return None
     try:
-        return parse_sts_record(record.content).id
+        return LiveId(parse_sts_record(record.content).id, record.modified, dns.effective_ttl(record.ttl))
     except MtaStsError:
         return None
 

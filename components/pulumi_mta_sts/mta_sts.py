@@ -7,8 +7,9 @@ import pulumi
 import pulumi_aws as aws
 
 from mta_sts import render_sts_record, render_tlsrpt_record, txt_presentation
-from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, policy_key
+from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, LIVE_METADATA, policy_key
 from pulumi_mta_sts import dns
+from pulumi_mta_sts.barriers import edge_serves, policy_is_current
 from pulumi_mta_sts.judgement import Judged, JudgedHost, judge
 from pulumi_mta_sts.live import all_behind
 from pulumi_mta_sts.policy_host import PolicyHost, PolicyHostArgs, judge_host
@@ -101,6 +102,18 @@ class MtaSts(pulumi.ComponentResource):
         host_ready = all_behind(target)
         wanted = _wanted_records(judged, target)
         look_first = dns.no_second_record(f"{name}-no-second-record", opts)
+        served_first = edge_serves(f"{name}-edge-serves", judged, target)
+        known_first = policy_is_current(f"{name}-policy-is-current", judged, opts)
+
+        def hooks(role: str) -> pulumi.ResourceHookBinding:
+            """Return what must hold before the record of a role is made or changed."""
+            if role == "sts-record":
+                return pulumi.ResourceHookBinding(
+                    before_create=[look_first, served_first], before_update=[served_first]
+                )
+            if role.startswith("mx-"):
+                return pulumi.ResourceHookBinding(before_create=[look_first, known_first])
+            return pulumi.ResourceHookBinding(before_create=[look_first])
 
         def record(role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
             """Register the record of one role."""
@@ -113,7 +126,7 @@ class MtaSts(pulumi.ComponentResource):
                     parent=self,
                     depends_on=after,
                     import_=f"{standing.zone_id}/{standing.id}" if standing else None,
-                    hooks=pulumi.ResourceHookBinding(before_create=[look_first]),
+                    hooks=hooks(role),
                 ),
                 adopting=judged.adopting.get(role),
             )
@@ -180,11 +193,21 @@ def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.
             wanted[f"mx-{entry.host}"] = dns.Record(
                 name=domain, type="MX", content=entry.host, ttl=config.mx_ttl, priority=entry.preference
             )
+        for record in judged.kept:
+            wanted[f"mx-{record.content}"] = dns.Record(
+                name=domain, type="MX", content=record.content, ttl=record.ttl, priority=record.priority
+            )
     return wanted
 
 
 def _metadata(judged: Judged) -> dict[str, str]:
+    newest = next(iter(judged.versions), None)
     metadata = {ID_METADATA: judged.policy_id}
+    # A version that stays keeps its note of the record; a new one notes how the record is now.
+    kept = newest is not None and newest.metadata.get(ID_METADATA) == judged.policy_id
+    noted = newest.metadata.get(LIVE_METADATA) if newest is not None and kept else judged.live_id
+    if noted:
+        metadata[LIVE_METADATA] = str(noted)
     if judged.config.epoch:
         metadata[EPOCH_METADATA] = judged.config.epoch
     if judged.adopting:

@@ -310,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m pulumi_mta_sts.permissions", description=__doc__.splitlines()[0])
     parser.add_argument("document", nargs="?", choices=[*DOCUMENTS], help="print this policy alone, as JSON")
     parser.add_argument("--account", default="111111111111", help="AWS account id")
-    parser.add_argument("--bucket", default="policy-host-111111111111", help="name of the host's bucket")
+    parser.add_argument("--bucket", default="policy-host-prod-111111111111", help="name of the host's bucket")
     given = parser.parse_args(arguments)
     if given.document:
         print(json.dumps(policy(given.document, account=given.account, bucket=given.bucket), indent=2))

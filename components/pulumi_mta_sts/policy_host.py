@@ -157,13 +157,16 @@ def judge_host(
 
 
 def _bucket_name(name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None) -> str:
-    """Return the bucket's name, known at plan time: the given one, or one that is unique to the account."""
+    """Return the bucket's name, known at plan time: the given one, or one of this stack and account alone.
+
+    Two stacks of one account must not share it: each would take the other's ledger for its own.
+    """
     given = args.get("bucket")
     if given:
         return str(given)
     suffix = f"-{aws_access.account(opts)}"
     # A component may be named after its domain; a bucket's name takes no dot behind TLS, and no other character.
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "policy-host"
+    plain = re.sub(r"[^a-z0-9]+", "-", f"{name}-{pulumi.get_stack()}".lower()).strip("-") or "policy-host"
     return f"{plain[: _LONGEST_BUCKET_NAME - len(suffix)]}{suffix}"
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import logging
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -64,6 +66,7 @@ class World(mocks.Mocks):
     statuses: dict[str, str] = field(default_factory=dict)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     versions: dict[str, tuple[str, dict[str, str] | None]] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
     account: str = ACCOUNT
     own_account: str = ACCOUNT
     failing: dict[str, Any] = field(default_factory=dict)
@@ -136,12 +139,13 @@ class World(mocks.Mocks):
             return {"Account": self.own_account}
         domain = given.get("Prefix", given.get("Key", "")).partition("/")[0]
         version_id, metadata = self.versions.get(domain, ("", None))
-        if operation == "HeadObject":
+        if operation == "GetObject":
             assert given["VersionId"] == version_id
-            return {"Metadata": metadata}
+            return {"Metadata": metadata, "Body": io.BytesIO(self.bodies.get(domain, b""))}
+        assert operation == "ListObjectVersions"
         if not version_id:
             return {}
-        entry = {"Key": given["Prefix"], "VersionId": version_id, "IsLatest": True}
+        entry = {"Key": given["Prefix"], "VersionId": version_id, "IsLatest": True, "LastModified": datetime.now(UTC)}
         return {"DeleteMarkers": [entry]} if metadata is None else {"Versions": [entry]}
 
 

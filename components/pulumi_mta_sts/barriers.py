@@ -1,0 +1,100 @@
+"""Barriers: hooks that stop a step of the update until senders can't be hurt by it.
+
+They run before a create or an update, never after: an after-hook that fails is not run again, and the next update
+lets what depends on the step through (providers.md §5.6).
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pulumi
+
+from mta_sts import MtaStsError
+from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
+from mta_sts.ledger import FETCH_SECONDS
+from pulumi_mta_sts import dns
+from pulumi_mta_sts.judgement import Judged
+from pulumi_mta_sts.live import provider_for
+from pulumi_mta_sts.outside import outside
+
+_PAUSE = 5.0
+
+
+class NotYetError(RuntimeError):
+    """A step that would hurt senders now; the message says what they use meanwhile, and when to try again."""
+
+
+def edge_serves(hook_name: str, judged: Judged, target: pulumi.Input[str]) -> pulumi.ResourceHook:
+    """Return the hook that lets the id be published only when every edge address serves the new bytes.
+
+    A sender that sees the new id and is served the old file keeps it under the new id, for ever (RFC 8461 §8.1).
+    It asks the addresses of the distribution's own name, with SNI and Host of the policy host.
+    """
+    config = judged.config
+
+    async def look(_: pulumi.ResourceHookArgs) -> None:
+        name = await pulumi.Output.from_input(target).future()
+        deadline = outside().now() + config.wait_limit
+        while wrong := await _wrong_edges(config.domain, str(name), judged.body):
+            if outside().now() >= deadline:
+                raise NotYetError(
+                    f"the id of {config.domain} is not changed: {'; '.join(wrong)}. Senders go on with the policy that "
+                    f"they know. Run it again when https://mta-sts.{config.domain} serves the new policy"
+                )
+            await outside().wait(_PAUSE)
+
+    return pulumi.ResourceHook(hook_name, look)
+
+
+async def _wrong_edges(domain: str, name: str, body: bytes) -> list[str]:
+    """Return what is wrong at the addresses of the policy host; a family that this machine can't reach counts not."""
+    addresses = await outside().addresses(name)
+    context = tls_context(outside().ca_file)
+
+    async def ask(address: str, port: int) -> tuple[bool, str]:
+        try:
+            served = await fetch_policy_async(domain, address, port, context=context)
+        except FetchError as error:
+            return error.cause is not FetchCause.UNREACHABLE, error.findings[0].message
+        except MtaStsError as error:
+            return True, str(error)
+        return True, "" if served.body == body else f"{address} still serves another policy"
+
+    answers = await asyncio.gather(*(ask(address, port) for address, port in addresses))
+    if not answers:
+        return [f"{name} has no address"]
+    reached = [wrong for reachable, wrong in answers if reachable]
+    return [wrong for wrong in reached or [wrong for _, wrong in answers] if wrong]
+
+
+def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptions | None) -> pulumi.ResourceHook:
+    """Return the hook that lets a new MX host appear only when diligent senders know a policy that lists it.
+
+    Counted from when the live record last changed, with the larger of its old and new TTL, plus a fetch and the pause
+    after a failed one. Where no policy was served before, nobody holds one, and nothing waits.
+    """
+    config = judged.config
+    live = judged.live_id
+    provider = provider_for(dns.PACKAGE, opts)
+    ttl = max(dns.effective_ttl(config.txt_ttl), live.ttl if live else 0)
+
+    async def look(args: pulumi.ResourceHookArgs) -> None:
+        if not judged.versions:
+            return
+        inputs: Any = args.new_inputs or {}
+        records = await dns.at_name(str(inputs["zoneId"]), f"_mta-sts.{config.domain}", provider)
+        changed = max((record.modified for record in records if record.type == "TXT"), default=0.0)
+        due = changed + ttl + FETCH_SECONDS
+        missing = due - outside().now()
+        if missing > config.wait_limit:
+            when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
+            raise NotYetError(
+                f"MX host {inputs['content']} is not added before {when}: until then senders may hold a policy without "
+                f"it (wait_limit is {config.wait_limit} s). Run it again then; nobody misses mail meanwhile"
+            )
+        if missing > 0:
+            pulumi.log.info(f"{config.domain}: waiting {missing:.0f} s until senders know the policy with its new MX")
+            await outside().wait(missing)
+
+    return pulumi.ResourceHook(hook_name, look)

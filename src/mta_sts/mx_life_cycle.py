@@ -1,0 +1,103 @@
+"""How MX hosts come and go without any sender refusing mail: what the policy must still list, which MX must stay.
+
+A host that is no longer declared stays in the policy while it is live, and stays live while a policy may be held that
+would otherwise have no MX host left (facts.md, "MX removed", "MX replaced").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, HeldPolicy, LiveId, PolicyVersion, held_policies
+from mta_sts.matching import mx_matches
+from mta_sts.policy import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMx:
+    """An MX host in DNS now, since when (seconds since the epoch), and its record's TTL in seconds."""
+
+    host: str
+    since: float
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """A host, no longer declared, that must stay in DNS; `until` is in seconds since the epoch, None: not known."""
+
+    host: str
+    reason: str
+    until: float | None
+
+
+def retiring_hosts(declared: Iterable[str], live: Iterable[LiveMx], newest: PolicyVersion | None) -> list[str]:
+    """Return the live hosts that the policy served now lists and the declaration no longer does.
+
+    They stay in the policy while they are live: a host in DNS that the policy lacks is skipped by every sender.
+    A live host that nobody ever declared is not among them (it may be an intruder's).
+    """
+    served = newest.policy if newest else None
+    if served is None:
+        return []
+    patterns = list(declared)
+    return sorted(mx.host for mx in live if not _covers(patterns, mx.host) and _covers(served.mx, mx.host))
+
+
+def needed_hosts(
+    declared: Sequence[str],
+    live: Sequence[LiveMx],
+    versions: Sequence[PolicyVersion],
+    live_id: LiveId | None,
+    now: float,
+) -> list[Needed]:
+    """Return which live hosts that are no longer declared must stay in DNS, and why.
+
+    One may go when every declared host has been live for its TTL, the policy that lists them has been current for the
+    TTL of the record and a fetch, and no enforce policy that may be held would be left without a declared host.
+    """
+    leaving = [mx.host for mx in live if mx.host not in declared]
+    if not leaving:
+        return []
+    due = _settled(declared, live, versions, live_id)
+    if due is None or due > now:
+        reason = "the hosts that replace it are not yet live, or senders do not yet know the policy that lists them"
+        return [Needed(host, reason, due) for host in leaving]
+    orphaned = [
+        held
+        for held in held_policies(versions, live_id, now)
+        if held.policy.mode is Mode.ENFORCE and not any(_covers(held.policy.mx, host) for host in declared)
+    ]
+    return [
+        Needed(host, "senders may still hold an enforce policy that lists none of the declared hosts", _last(relying))
+        for host in leaving
+        if (relying := [held for held in orphaned if _covers(held.policy.mx, host)])
+    ]
+
+
+def _settled(
+    declared: Sequence[str], live: Sequence[LiveMx], versions: Sequence[PolicyVersion], live_id: LiveId | None
+) -> float | None:
+    """Return when the declared hosts can be relied on by every diligent sender; None while something is missing."""
+    newest = versions[0] if versions else None
+    if newest is None or newest.policy is None or live_id is None:
+        return None
+    by_host = {mx.host: mx for mx in live}
+    current = live_id.id == newest.metadata.get(ID_METADATA)
+    if not current or not all(host in by_host and _covers(newest.policy.mx, host) for host in declared):
+        return None
+    known = live_id.since + live_id.ttl + FETCH_SECONDS
+    return max([known, *(by_host[host].since + by_host[host].ttl for host in declared)])
+
+
+def _last(held: Sequence[HeldPolicy]) -> float | None:
+    ends = [one.until for one in held]
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def _covers(patterns: Iterable[str], host: str) -> bool:
+    return any(mx_matches(pattern, host) for pattern in patterns)

@@ -1,0 +1,124 @@
+"""Changes of MX hosts and policies on the real engine, watched by senders of three temperaments: no mail is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox.senders import TEMPERAMENTS, sender_in
+from tests.sandbox.test_main_job import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta_sts.sender import Sender
+    from sandbox.deployment import Deployment
+    from sandbox.world.client import World
+    from tests.sandbox.conftest import Cloudflare
+
+pytestmark = pytest.mark.engine
+
+DAY = 86_400
+NAME = "example.com"
+
+
+def mx(*hosts: str) -> list[dict[str, Any]]:
+    """Return MX hosts as declared, in order of preference."""
+    return [{"host": f"{host}.example.com", "preference": 10 * (place + 1)} for place, host in enumerate(hosts)]
+
+
+def delivered(senders: list[Sender]) -> list[str]:
+    """Let each sender deliver, and return the outcomes."""
+    return sorted({sender.deliver(NAME).outcome for sender in senders})
+
+
+def live_hosts(cloudflare: Cloudflare) -> list[str]:
+    """Return the MX hosts in DNS, by their first label."""
+    return sorted(one["content"].split(".")[0] for one in cloudflare.records(NAME, NAME) if one["type"] == "MX")
+
+
+def test_replacing_every_mx_host_converges_and_no_sender_refuses(
+    world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """One declared change: the old host stays, with its date, until no policy that lists only it can be held."""
+    one = OWN | {"mx": mx("mx1"), "max_age": 10 * DAY}
+    other = OWN | {"mx": mx("mx3"), "max_age": 10 * DAY}
+    assert deploy(one).up().ok
+    senders = [sender_in(world, temperament) for temperament in TEMPERAMENTS.values()]
+    assert ["delivered"] == delivered(senders)
+    world.advance(DAY)
+    assert ["delivered"] == delivered(senders)  # the renewing one starts its ten days again
+
+    before = world.now()
+    first = deploy(other).up()
+    assert first.ok, first.errors
+    assert ["mx1", "mx3"] == live_hosts(cloudflare)
+    assert world.now() - before > 719  # 300 + 420: the new host waited until senders know the policy
+    assert ["delivered"] == delivered(senders)
+    policy = first.outputs[NAME]["policy"]
+    assert "mx1" in policy
+    assert "mx3" in policy
+
+    world.advance(DAY)
+    second = deploy(other).up()
+    assert second.ok, second.errors
+    assert ["mx1", "mx3"] == live_hosts(cloudflare)
+    assert second.changes == []
+
+    world.advance(11 * DAY)
+    assert ["delivered"] == delivered(senders)
+    third = deploy(other).up()
+    assert third.ok, third.errors
+    assert ["delete"] == [step.op for step in third.changes]
+    assert ["mx3"] == live_hosts(cloudflare)
+    assert ["delivered"] == delivered(senders)
+
+    fourth = deploy(other).up()
+    assert fourth.ok, fourth.errors
+    assert "mx1" not in fourth.outputs[NAME]["policy"]
+    assert ["delivered"] == delivered(senders)
+    assert deploy(other).preview().changes == []
+
+
+def test_an_mx_host_is_known_to_senders_before_it_is_in_dns(
+    world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """Adding a host to an enforced policy: the update waits for the old record's TTL and a fetch, then adds it."""
+    assert deploy(OWN | {"mx": mx("mx1")}).up().ok
+    before = world.now()
+    added = deploy(OWN | {"mx": mx("mx1", "mx2")}).up()
+    assert added.ok, added.errors
+    assert world.now() - before > 719  # 300 + 420, and dates are rounded
+    seen = {event["kind"]: event["t"] for event in world.timeline() if event["domain"] == NAME}
+    assert seen["mx"] - seen["txt"] > 719
+    assert ["mx1", "mx2"] == live_hosts(cloudflare)
+
+    hasty = deploy(OWN | {"mx": mx("mx1", "mx2", "mx3"), "wait_limit": 60}).up()
+    assert not hasty.ok
+    assert "is not added before" in hasty.errors
+    assert ["mx1", "mx2"] == live_hosts(cloudflare)
+    world.advance(800)
+    assert deploy(OWN | {"mx": mx("mx1", "mx2", "mx3"), "wait_limit": 60}).up().ok
+    assert ["mx1", "mx2", "mx3"] == live_hosts(cloudflare)
+
+
+def test_the_id_waits_until_the_edge_serves_the_new_policy(
+    world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """An edge that goes on with yesterday's file stops the update before the id; the next `up` completes it."""
+    assert deploy(OWN).up().ok
+    sender = sender_in(world, TEMPERAMENTS["diligent"])
+    old = sender.deliver(NAME)
+    world.fault("edge", f"mta-sts.{NAME}", "stale")
+    changed = OWN | {"max_age": 5 * DAY}
+    stopped = deploy(changed).up()
+    assert not stopped.ok
+    assert "still serves another policy" in stopped.errors
+    assert old.policy_id in cloudflare.records(NAME, f"_mta-sts.{NAME}")[0]["content"]
+    world.clear_faults()
+    completed = deploy(changed).up()
+    assert completed.ok, completed.errors
+    after = sender.deliver(NAME)
+    assert old.policy_id != after.policy_id
+    assert "max_age: 432000" in after.body
