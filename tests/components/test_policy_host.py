@@ -50,7 +50,7 @@ def test_a_further_domain_is_at_most_seven_resources(world: World) -> None:
 def test_the_bucket_is_private_versioned_and_named_in_the_plan(world: World) -> None:
     """Nobody but the distribution reads, nobody speaks without TLS, and no version is lost."""
     run = host(world, DOMAINS)
-    bucket = f"host-{ACCOUNT}"
+    bucket = f"host-test-{ACCOUNT}"
     assert {"bucket": bucket, "forceDestroy": True} == run["host-bucket"].inputs
     assert "Enabled" == run["host-versioning"].inputs["versioningConfiguration"]["status"]
     settings = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
@@ -175,7 +175,7 @@ def test_outputs_are_what_other_stacks_need(world: World) -> None:
 
     deploy(world, program)
     assert {
-        "bucket": f"host-{ACCOUNT}",
+        "bucket": f"host-test-{ACCOUNT}",
         "target": TARGET,
         "distribution_arn": f"arn:aws:cloudfront::{ACCOUNT}:distribution/E1",
         "certificate_arn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/1",
