@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sandbox.world.client import World
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDER_VARIABLE = "MTA_STS_SANDBOX"
+"""Names the folder of the sandbox that a process belongs to."""
 _LAUNCHERS = Path(__file__).resolve().parent / "launchers"
 _FROM_THE_PERSON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _PASSPHRASE = "sandbox"  # noqa: S105  there is nothing to protect: the state is thrown away
@@ -153,7 +155,7 @@ class Deployment:
             with _only_one(self._world.folder):
                 end_orphans(self._world.folder)
                 self._clear_locks()
-                _use_outside(self._world)
+                use_outside(self._world)
                 result = operation(on_event=listen, **options)
             outcome.outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
         except automation.CommandError as error:
@@ -206,7 +208,7 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
         outcome.diagnostics.append(_in_words(diagnostic.message))
 
 
-def _use_outside(world: World) -> None:
+def use_outside(world: World) -> None:
     """Give the components the sandbox's clock, and the way to its edge."""
     from pulumi_mta_sts.outside import Outside, use  # noqa: PLC0415  heavy
 
@@ -244,6 +246,7 @@ def _environment(folder: Path, engine: Path, world: World) -> dict[str, str]:
         "PATH": os.pathsep.join([str(_LAUNCHERS), str(engine.parent), os.defpath]),
         "PYTHONPATH": str(ROOT),
         "MTA_STS_SANDBOX_PYTHON": sys.executable,
+        FOLDER_VARIABLE: str(folder),
         "PULUMI_HOME": str(folder / "pulumi-home"),
         "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
         "PULUMI_CONFIG_PASSPHRASE": _PASSPHRASE,
