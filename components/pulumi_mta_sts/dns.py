@@ -17,6 +17,9 @@ PACKAGE = "cloudflare"
 MARK = "Managed by pulumi-mta-sts; a change by hand can stop mail."
 """Comment on every record we make (Cloudflare's free plan allows 100 characters): how a later run knows ours."""
 
+LEAVING = "Managed by pulumi-mta-sts; leaves DNS when no sender needs it."
+"""Comment on an MX record whose host is no longer declared: the engine may delete it once it is not needed."""
+
 MOST_ITEMS = 100_000  # more than any plan allows in a zone; the provider's default is 1,000
 _AUTOMATIC_TTL = 300  # what Cloudflare serves for ttl 1
 
@@ -50,7 +53,7 @@ class LiveRecord:
     @property
     def ours(self) -> bool:
         """Whether this package made (or has taken over) the record."""
-        return self.comment == MARK
+        return self.comment in (MARK, LEAVING)
 
     def __str__(self) -> str:
         return f"{self.name} {self.type} {self.presentation} (record {self.id})"
@@ -173,6 +176,7 @@ class Record:
     content: pulumi.Input[str]
     ttl: int
     priority: int | None = None
+    comment: str = MARK
 
 
 def make(
@@ -194,7 +198,7 @@ def make(
         "priority": record.priority,
         # A proxied name would answer with Cloudflare's own edge and certificate.
         "proxied": False,
-        "comment": MARK,
+        "comment": record.comment,
     }
     if adopting is not None:
         inputs = {

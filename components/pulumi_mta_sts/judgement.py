@@ -267,7 +267,6 @@ def _kept(
     if not config.manage_mx:
         return [], []
     needed = needed_hosts([entry.host for entry in config.mx], hosts, versions, live_id, outside().now())
-    names = {one.host for one in needed}
     notes = [
         Finding(
             "mx-kept",
@@ -282,7 +281,24 @@ def _kept(
         )
         for one in needed
     ]
-    return [record for record in records if record.content in names and record.ours], notes
+    # The engine deletes an MX record only after an update that marked it: what merely falls out of the program (the
+    # domain, `manage_mx`, the whole stack) stays in DNS, because a domain without MX gets no mail.
+    declared = {entry.host for entry in config.mx}
+    leaving = [record for record in records if record.ours and record.content not in declared]
+    needed_names = {one.host for one in needed}
+    kept = [record for record in leaving if record.content in needed_names or record.comment != dns.LEAVING]
+    notes += [
+        Finding(
+            "mx-kept",
+            "mx",
+            f"{record.content} is no longer declared; the next update removes it from DNS, and the one after that "
+            "from the policy",
+            Severity.WARNING,
+        )
+        for record in kept
+        if record.content not in needed_names
+    ]
+    return kept, notes
 
 
 def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:

@@ -105,6 +105,8 @@ class MtaSts(pulumi.ComponentResource):
         served_first = edge_serves(f"{name}-edge-serves", judged, target)
         known_first = policy_is_current(f"{name}-policy-is-current", judged, opts)
 
+        leaving = {f"mx-{record.content}" for record in judged.kept}
+
         def hooks(role: str) -> pulumi.ResourceHookBinding:
             """Return what must hold before the record of a role is made or changed."""
             if role == "sts-record":
@@ -127,6 +129,8 @@ class MtaSts(pulumi.ComponentResource):
                     depends_on=after,
                     import_=f"{standing.zone_id}/{standing.id}" if standing else None,
                     hooks=hooks(role),
+                    # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
+                    retain_on_delete=role.startswith("mx-") and role not in leaving,
                 ),
                 adopting=judged.adopting.get(role),
             )
@@ -195,7 +199,12 @@ def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.
             )
         for record in judged.kept:
             wanted[f"mx-{record.content}"] = dns.Record(
-                name=domain, type="MX", content=record.content, ttl=record.ttl, priority=record.priority
+                name=domain,
+                type="MX",
+                content=record.content,
+                ttl=record.ttl,
+                priority=record.priority,
+                comment=dns.LEAVING,
             )
     return wanted
 

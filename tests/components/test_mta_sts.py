@@ -147,10 +147,10 @@ def test_enforce_has_a_longer_max_age(world: World) -> None:
     assert 60 == stated["mail-sts-record"].inputs["ttl"]
 
 
-def test_only_the_policy_object_outlives_its_resource(world: World) -> None:
-    """Deleting the object would delete its versions, and with them what senders may still hold."""
+def test_the_policy_object_and_declared_mx_records_outlive_their_resources(world: World) -> None:
+    """Deleting the object would delete what senders may still hold; a domain without MX gets no mail."""
     run = publish(world, MANAGED)
-    assert {"mail-policy"} == {name for name, each in run.registered.items() if each.request.retainOnDelete}
+    assert {"mail-policy", "mail-mx-mx1.example.com", "mail-mx-mx2.example.com"} == {name for name, each in run.registered.items() if each.request.retainOnDelete}
 
 
 def test_every_record_is_looked_at_before_it_is_made(world: World) -> None:

@@ -122,3 +122,32 @@ def test_the_id_waits_until_the_edge_serves_the_new_policy(
     after = sender.deliver(NAME)
     assert old.policy_id != after.policy_id
     assert "max_age: 432000" in after.body
+
+
+def test_a_domain_never_loses_its_mx_by_what_falls_out_of_the_program(
+    deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """Turning `manage_mx` off, or taking the domain from the list, deletes no declared MX record."""
+    other = {"domain": "gmail-new.example", "mx": ["smtp.google.com"]}
+    assert deploy(OWN, other).up().ok
+    off = deploy(OWN | {"manage_mx": False, "mx": ["mx1.example.com", "mx2.example.com"]}, other).up()
+    assert off.ok, off.errors
+    assert ["mx1", "mx2"] == live_hosts(cloudflare)
+    removed = deploy(other).up()
+    assert removed.ok, removed.errors
+    assert ["mx1", "mx2"] == live_hosts(cloudflare)
+
+
+def test_a_host_that_nobody_needs_leaves_in_three_updates(
+    deploy: Callable[..., Deployment], cloudflare: Cloudflare, world: World
+) -> None:
+    """Marked, then out of DNS, then out of the policy: never out of the policy while it is in DNS."""
+    assert deploy(OWN).up().ok
+    world.advance(DAY)
+    less = OWN | {"mx": mx("mx1")}
+    listed = []
+    for _ in range(4):
+        made = deploy(less).up()
+        assert made.ok, made.errors
+        listed.append((live_hosts(cloudflare), "mx2" in made.outputs[NAME]["policy"]))
+    assert [(["mx1", "mx2"], True), (["mx1"], True), (["mx1"], False), (["mx1"], False)] == listed
