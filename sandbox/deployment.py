@@ -103,16 +103,17 @@ class Deployment:
         source = program if isinstance(program, Path) else ROOT
         self._program = (lambda: _run_main(source)) if isinstance(program, Path) else program
         work = folder / "work"
-        _copy_project(source, work, stack, config)
-        command = automation.PulumiCommand(root=str(_command_root(folder, engine)), skip_version_check=True)
-        self._stack = automation.create_or_select_stack(
-            stack,
-            project_name=_project_name(work),
-            program=self._program,
-            opts=automation.LocalWorkspaceOptions(
-                work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
-            ),
-        )
+        with _only_one(folder):
+            _copy_project(source, work, stack, config)
+            command = automation.PulumiCommand(root=str(_command_root(folder, engine)), skip_version_check=True)
+            self._stack = automation.create_or_select_stack(
+                stack,
+                project_name=_project_name(work),
+                program=self._program,
+                opts=automation.LocalWorkspaceOptions(
+                    work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
+                ),
+            )
 
     def preview(self, **options: Any) -> Outcome:
         """Plan, and change nothing."""

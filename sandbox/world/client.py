@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -43,7 +44,10 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self._process: subprocess.Popen[bytes] | None = None
-        self.endpoints = self._running() or self._start()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "world.lock").open("w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # two commands at once start one world
+            self.endpoints = self._running() or self._start()
 
     def __enter__(self) -> Self:
         """Use it as a context."""
@@ -147,7 +151,6 @@ class World:
         return self.endpoints
 
     def _start(self) -> Endpoints:
-        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "world.json"
         with (self.folder / "world.log").open("ab") as log:
             self._process = subprocess.Popen(
