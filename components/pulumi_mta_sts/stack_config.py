@@ -3,15 +3,16 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from mta_sts import Finding, check_domains, errors
-from pulumi_mta_sts.judgement import raise_together
+from mta_sts import Finding, check_domains, errors, normalise_host
+from pulumi_mta_sts.judgement import collect, raise_together
 
 _KEYS = ("domains", "host")
 
@@ -30,7 +31,7 @@ class StackConfig:
 
 
 def read_stack_config(schema: Path) -> StackConfig:
-    """Return the stack's domains and host settings.
+    """Return the stack's domains and host settings, with the evidence files beside the schema.
 
     Raises pulumi.InputPropertiesError with everything that the schema and `check_domains` find.
     """
@@ -40,7 +41,27 @@ def read_stack_config(schema: Path) -> StackConfig:
     }
     document = json.loads(schema.read_text(encoding="utf-8"))
     raise_together([*_unknown_keys(config.name), *_findings(given, document, config.name)])
-    return StackConfig(given[f"{config.name}:domains"], given.get(f"{config.name}:host", {}))
+    domains = _with_evidence(given[f"{config.name}:domains"], schema.parent / "evidence")
+    return StackConfig(domains, given.get(f"{config.name}:host", {}))
+
+
+def _with_evidence(domains: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return the domains, those in enforce with their evidence file where there is one: `evidence/DOMAIN.json`."""
+    found: list[Finding] = []
+    complete = []
+    for index, domain in enumerate(domains):
+        path = folder / f"{normalise_host(domain['domain'])}.json"
+        evidence = None
+        if domain.get("mode") == "enforce" and path.exists():
+            from mta_sts.evidence import load_evidence  # noqa: PLC0415  heavy, and few domains take this step
+
+            here = f"domains[{index}].evidence."
+            read: list[Finding] = []
+            evidence = collect(read, partial(load_evidence, path), None)
+            found += [replace(each, path=f"{here}{each.path}", message=f"{path}: {each.message}") for each in read]
+        complete.append(domain if evidence is None else domain | {"evidence": evidence})
+    raise_together(found)
+    return complete
 
 
 def _unknown_keys(project: str) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import warnings
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -62,14 +63,27 @@ class Authority:
     def _context(self, names: tuple[str, ...], fault: str) -> ssl.SSLContext:
         key = ec.generate_private_key(ec.SECP256R1())
         shown = ("elsewhere.invalid",) if fault == "wrong-name" else names
-        issuer = None if fault == "self-signed" else self._certificate
-        signer = key if fault == "self-signed" else self._key
+        issuer: x509.Certificate | None = self._certificate
+        signer = self._key
+        if fault == "self-signed":
+            issuer, signer = None, key
+        elif fault == "missing-intermediate":
+            signer = ec.generate_private_key(ec.SECP256R1())
+            issuer = self._build(
+                "Sandbox intermediate", [], signer.public_key(), issuer=self._certificate, signer=self._key
+            )
         certificate = self._build(shown[0][:64], shown, key.public_key(), issuer=issuer, signer=signer, fault=fault)
         file = self._folder / "leaf.pem"
         file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + _pem(key))
         file.chmod(0o600)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if fault == "tls-1.0":
+            context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL refuses to speak it otherwise
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1
+        else:
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(file)
         file.unlink()
         return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,13 +13,14 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 from sandbox.world.internet import ACCOUNT, TOKEN
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+_ROOT = Path(__file__).resolve().parents[2]
+# ministack is configured by the environment, and nothing of a person's belongs in it.
+_PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "LC_", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
 _START_LIMIT = 60.0
 _END_LIMIT = 10.0
 
@@ -102,8 +104,7 @@ class World:
         """Let the world go on after this process."""
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(b"detach\n")
-            self._process.stdin.close()
-            self._process = None
+            self._close()
 
     @classmethod
     def stop_running(cls, folder: Path) -> None:
@@ -116,20 +117,21 @@ class World:
     def stop(self) -> None:
         """End the world's process and wait for that."""
         pid = self.endpoints.pid
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + _END_LIMIT
-        while _alive(pid, self._process) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if _alive(pid, self._process):
-            os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + _END_LIMIT
+            while _alive(pid, self._process) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if _alive(pid, self._process):
+                os.kill(pid, signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            self._process = None
+            self._close()
+
+    def _close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
 
     def _ask(self, path: str, **asked: Any) -> Any:
         request = urllib.request.Request(f"{self.endpoints.control}{path}", json.dumps(asked).encode())  # noqa: S310
@@ -158,6 +160,8 @@ class World:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                cwd=_ROOT,
+                env={name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)},
                 # A group of its own: Ctrl-C reaches it through its standard input, in order.
                 start_new_session=True,
             )
@@ -166,6 +170,8 @@ class World:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 tail = (self.folder / "world.log").read_text(encoding="utf-8", errors="replace")[-2000:]
                 self._process.kill()
+                self._process.wait()
+                self._close()
                 raise RuntimeError(f"the sandbox's world did not start; its log ends:\n{tail}")
             time.sleep(0.05)
         return Endpoints(**json.loads(file.read_text(encoding="utf-8")))
@@ -174,6 +180,8 @@ class World:
 def _alive(pid: int, process: subprocess.Popen[bytes] | None) -> bool:
     if process is not None:
         return process.poll() is None
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # one that was detached here would stay as a zombie
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -10,6 +10,7 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.opcode
 import dns.rcode
 import dns.rdata
 import dns.rdataclass
@@ -17,7 +18,7 @@ import dns.rdatatype
 import dns.rrset
 
 from mta_sts import txt_presentation, txt_value
-from sandbox.world.internet import MAIL_HOSTS, NEGATIVE_TTL
+from sandbox.world.internet import MAIL_HOSTS, NAME_SERVERS, NEGATIVE_TTL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,11 @@ _AUTOMATIC_TTL = 300
 _EDGE_TTL = 60
 _MOST_CNAMES = 8
 _UDP_LIMIT = 512
+_PORT_TRIES = 10
+
+
+class LoopError(Exception):
+    """CNAME records that lead nowhere."""
 
 
 class Zones:
@@ -40,30 +46,39 @@ class Zones:
         self._addresses = addresses
 
     def at(self, name: str) -> list[tuple[str, int, str]]:
-        """Return (type, TTL, presentation) of each record that stands at a name."""
-        found = [_presented(record) for record in self._cloudflare.records if record["name"] == name]
-        if name in MAIL_HOSTS or name in self._edge_names():
-            found += [("AAAA" if ":" in address else "A", _EDGE_TTL, address) for address in self._addresses]
+        """Return (type, TTL, presentation) of each record that stands at a name, a wildcard's included."""
+        found = self._presented(self._cloudflare.at(name))
+        if name in MAIL_HOSTS or name in NAME_SERVERS or name in self._edge_names():
+            found += self._our_addresses(_EDGE_TTL)
         if name in self._cloudflare.zones:
-            soa = f"ns.sandbox.invalid. dns.sandbox.invalid. 1 10000 2400 604800 {NEGATIVE_TTL}"
-            found += [("SOA", NEGATIVE_TTL, soa), ("NS", 86_400, "ns.sandbox.invalid.")]
-        return found or self._wildcard(name)
+            soa = f"{NAME_SERVERS[0]}. dns.cloudflare.com. 1 10000 2400 604800 {NEGATIVE_TTL}"
+            found += [("SOA", NEGATIVE_TTL, soa), *(("NS", 86_400, f"{server}.") for server in NAME_SERVERS)]
+        return found if found or self.exists(name) else self._wildcard(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether a name stands in DNS itself, with records or above some."""
+        return (
+            self._cloudflare.exists(name)
+            or name in self._cloudflare.zones
+            or any(host == name or host.endswith(f".{name}") for host in (*MAIL_HOSTS, *NAME_SERVERS))
+            or name in self._edge_names()
+        )
 
     def _wildcard(self, name: str) -> list[tuple[str, int, str]]:
-        if self._below(name):
-            return []  # an empty non-terminal stops the wildcard (RFC 4592 §2.2)
-        _, _, parent = name.partition(".")
-        while parent:
-            found = [_presented(record) for record in self._cloudflare.records if record["name"] == f"*.{parent}"]
-            if found:
-                return found
-            if any(record["name"] == parent for record in self._cloudflare.records):
-                return []
-            _, _, parent = parent.partition(".")
-        return []
+        """Return what a wildcard below the closest encloser gives (RFC 4592 §3.3.1)."""
+        parent = name.partition(".")[2]
+        while parent and not self.exists(parent):
+            parent = parent.partition(".")[2]
+        return self._presented(self._cloudflare.at(f"*.{parent}")) if parent else []
 
-    def _below(self, name: str) -> bool:
-        return any(record["name"].endswith(f".{name}") for record in self._cloudflare.records)
+    def _presented(self, records: list[dict[str, Any]]) -> list[tuple[str, int, str]]:
+        # Where Cloudflare proxies, DNS shows its own edge's addresses, and nothing of the record.
+        proxied = any(record["proxied"] for record in records)
+        shown = [_presented(record) for record in records if not record["proxied"]]
+        return shown + (self._our_addresses(_AUTOMATIC_TTL) if proxied else [])
+
+    def _our_addresses(self, ttl: int) -> list[tuple[str, int, str]]:
+        return [("AAAA" if ":" in address else "A", ttl, address) for address in self._addresses]
 
     def zone(self, name: str) -> str:
         """Return the zone that holds a name, empty for a name outside of all."""
@@ -71,17 +86,27 @@ class Zones:
         return max(holding, key=len, default="")
 
     def resolve(self, name: str, kind: str) -> tuple[list[tuple[str, str, int, str]], bool]:
-        """Return the answer with its CNAME chain as (name, type, TTL, presentation), and whether the name exists."""
+        """Return the answer with its CNAME chain as (name, type, TTL, presentation), and whether the name exists.
+
+        Raises LoopError where the chain has no end.
+        """
         answer: list[tuple[str, str, int, str]] = []
         for _ in range(_MOST_CNAMES):
             here = self.at(name)
             answer += [(name, *record) for record in here if record[0] == kind]
             cname = next((record for record in here if record[0] == "CNAME"), None)
             if cname is None or kind == "CNAME":
-                return answer, bool(here) or self._below(name)
+                return answer, bool(here) or self.exists(name)
             answer.append((name, *cname))
             name = cname[2].rstrip(".").lower()
-        return answer, True
+        raise LoopError(name)
+
+    def look_up(self, name: str, kind: str) -> list[tuple[str, str, int, str]]:
+        """Return only the answer; empty for a chain without end."""
+        try:
+            return self.resolve(name, kind)[0]
+        except LoopError:
+            return []
 
 
 def _presented(record: dict[str, Any]) -> tuple[str, int, str]:
@@ -89,10 +114,10 @@ def _presented(record: dict[str, Any]) -> tuple[str, int, str]:
     kind = record["type"]
     if kind == "TXT":
         content = txt_presentation(txt_value(content))
-    elif kind == "MX":
-        content = f"{record['priority']} {content}."
-    elif kind in ("CNAME", "NS"):
-        content = f"{content}."
+    elif kind in ("CNAME", "NS", "MX"):
+        content = f"{content.rstrip('.')}."
+    if kind == "MX":
+        content = f"{record['priority']} {content}"
     return kind, _AUTOMATIC_TTL if record["ttl"] == 1 else record["ttl"], content
 
 
@@ -105,11 +130,19 @@ class DnsServer(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     async def start(self) -> int:
-        """Listen on a free loopback port, the same for UDP and TCP, and return it."""
+        """Listen on a free loopback port, the same for UDP and TCP, and return it; OSError where there is none."""
         loop = asyncio.get_running_loop()
-        tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0)
-        port: int = tcp.sockets[0].getsockname()[1]
-        await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
+        for left in reversed(range(_PORT_TRIES)):
+            tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0)
+            port: int = tcp.sockets[0].getsockname()[1]
+            try:
+                await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
+            except OSError:  # somebody has this port for UDP
+                tcp.close()
+                if not left:
+                    raise
+            else:
+                break
         return port
 
     def connection_made(self, transport: Any) -> None:
@@ -151,18 +184,26 @@ class DnsServer(asyncio.DatagramProtocol):
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:
             return None
+        reply = dns.message.make_response(query, recursion_available=True)
+        if query.opcode() != dns.opcode.QUERY or len(query.question) != 1:
+            reply.set_rcode(dns.rcode.NOTIMP)
+            return reply
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
         kind = dns.rdatatype.to_text(question.rdtype)
-        reply = dns.message.make_response(query, recursion_available=True)
-        reply.flags |= dns.flags.AA
-        fault = self._faults.dns.get(name, "")
+        fault = self._fault(name)
         if fault == "silent":
             return None
-        if fault == "servfail":
+        if fault in ("servfail", "lame"):
+            # A lame server was delegated a zone that it does not serve: it refuses, and is no authority.
+            reply.set_rcode(dns.rcode.SERVFAIL if fault == "servfail" else dns.rcode.REFUSED)
+            return reply
+        reply.flags |= dns.flags.AA
+        try:
+            answer, exists = self._zones.resolve(name, kind)
+        except LoopError:
             reply.set_rcode(dns.rcode.SERVFAIL)
             return reply
-        answer, exists = self._zones.resolve(name, kind)
         for owner, found, ttl, text in answer:
             rrset = reply.find_rrset(
                 reply.answer, dns.name.from_text(owner), dns.rdataclass.IN, dns.rdatatype.from_text(found), create=True
@@ -177,3 +218,9 @@ class DnsServer(asyncio.DatagramProtocol):
             if not exists:
                 reply.set_rcode(dns.rcode.NXDOMAIN)
         return reply
+
+    def _fault(self, name: str) -> str:
+        """Return the fault of a name, or else of the whole zone where it is lame."""
+        zone = self._zones.zone(name)
+        whole = self._faults.dns.get(zone, "")
+        return self._faults.dns.get(name, "") or (whole if whole == "lame" else "")

@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EDGE_FAULTS = (
-    "expired", "not-yet-valid", "wrong-name", "self-signed", "redirect", "not-found", "forbidden", "wrong-type",
-    "slow", "reset", "byte-order-mark", "blank-line", "too-large", "endless", "stale",
+    "expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "redirect", "not-found",
+    "forbidden", "wrong-type", "slow", "reset", "byte-order-mark", "blank-line", "too-large", "endless", "stale",
+    "ipv6-broken", "bot-wall",
 )  # fmt: skip
-MAIL_FAULTS = ("expired", "wrong-name", "self-signed", "no-starttls", "refused")
-DNS_FAULTS = ("servfail", "silent")
+MAIL_FAULTS = (
+    "expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "no-starttls", "refused",
+    "silent", "tls-1.0",
+)  # fmt: skip
+DNS_FAULTS = ("servfail", "silent", "lame")
+API_FAULTS = ("denied", "throttle", "error", "drop", "drop-after")
+"""`drop` breaks the connection before anything was done, `drop-after` when it was."""
 
 
 @dataclass(slots=True)
@@ -34,14 +40,19 @@ class Faults:
     dns: dict[str, str] = field(default_factory=dict)
 
     def set(self, place: str, name: str, kind: str, **options: Any) -> None:
-        """Put a fault in force: `api` by pattern, `edge`, `mail` and `dns` by host name; kind `none` ends it."""
+        """Put a fault in force: `api` by pattern, `edge`, `mail` and `dns` by host name; kind `none` ends it.
+
+        Raises ValueError for a kind that the place does not know.
+        """
+        known = {"api": API_FAULTS, "edge": EDGE_FAULTS, "mail": MAIL_FAULTS, "dns": DNS_FAULTS}[place]
+        if kind not in known and (kind != "none" or place == "api"):
+            raise ValueError(f"no fault {kind!r} for {place}; known are {', '.join(known)}")
         if place == "api":
             self.api.append(ApiFault(name, kind, **options))
-            return
-        known = {"edge": EDGE_FAULTS, "mail": MAIL_FAULTS, "dns": DNS_FAULTS}[place]
-        if kind not in (*known, "none"):
-            raise ValueError(f"no fault {kind!r} for {place}; known are {', '.join(known)}")
-        getattr(self, place)[name] = kind
+        elif kind == "none":
+            getattr(self, place).pop(name, None)
+        else:
+            getattr(self, place)[name] = kind
 
     def clear(self) -> None:
         """End every fault."""

@@ -39,6 +39,9 @@ _OWN_HOSTS = (
     "mx.retired.example",
 )
 
+NAME_SERVERS = ("ada.ns.cloudflare.com", "bob.ns.cloudflare.com")
+"""The servers that the zones are delegated to; both are the one that listens."""
+
 MAIL_HOSTS = (
     *_OWN_HOSTS,
     *GOOGLE,

@@ -56,11 +56,12 @@ async def start_mail_hosts(
 
 def _session(host: str, authority: Authority, faults: Faults, boxes: Mailboxes) -> asyncio.Protocol:
     """Return one SMTP session, with the fault that is in force now."""
-    fault = faults.mail.get(host, "none")
+    fault = faults.mail.get(host, "")
     if fault == "refused":
         return _Refusing()
-    faulty = fault if fault in ("expired", "wrong-name", "self-signed") else ""
-    context = None if fault == "no-starttls" else authority.context((host,), faulty)
+    if fault == "silent":
+        return asyncio.Protocol()  # takes the connection, and says nothing
+    context = None if fault == "no-starttls" else authority.context((host,), fault)
     session: asyncio.Protocol = SMTP(
         boxes.handler(host), hostname=host, tls_context=context, loop=asyncio.get_running_loop()
     )

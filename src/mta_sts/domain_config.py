@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mta_sts.findings import Finding, MtaStsError, Severity, errors
@@ -22,9 +22,10 @@ DEFAULT_MAX_AGE = {Mode.TESTING: 86_400, Mode.NONE: 86_400, Mode.ENFORCE: 1_209_
 
 _KEYS = (
     "domain", "mx", "mode", "max_age", "reports", "zone", "zone_id", "host", "manage_mx", "epoch", "acknowledge",
-    "adopt", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags",
+    "adopt", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags", "evidence", "thresholds",
 )  # fmt: skip
 _TTL_KEYS = ("txt_ttl", "mx_ttl", "cname_ttl")
+_THRESHOLDS = ("days", "sessions", "organizations", "fresh_days")
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Names of RFC 8460 for what is called `reports` here; no typing error, so difflib finds nothing.
 _OTHER_NAMES = {"rua": ["reports"], "ruf": ["reports"]}
@@ -64,6 +65,10 @@ class DomainConfig:
     mx_ttl: int
     cname_ttl: int
     wait_limit: int
+    thresholds: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """What evidence must reach, by field of `mta_sts.evidence.Thresholds`; those left out keep their defaults."""
+    evidence: Mapping[str, Any] | None = field(default=None, hash=False)
+    """The document of the evidence file, for the step from testing to enforce."""
 
     @property
     def policy(self) -> Policy:
@@ -111,7 +116,7 @@ def check_domain(config: Any) -> list[Finding]:
     findings += _check_mx(config, mode)
     findings += _check_max_age(config, mode)
     findings += _check_reports(config, mode)
-    findings += _check_acknowledged(config, mode)
+    findings += _check_acknowledged(config)
     findings += _check_settings(config)
     if not errors(findings):
         try:
@@ -149,6 +154,8 @@ def _resolve(config: Mapping[str, Any]) -> DomainConfig:
         acknowledge=_given(config, "acknowledge"),
         adopt=bool(_given(config, "adopt")),
         wait_limit=int(_given(config, "wait_limit", DEFAULT_WAIT_LIMIT)),
+        thresholds={key: int(value) for key, value in _given(config, "thresholds", {}).items()},
+        evidence=_whole_numbers(_given(config, "evidence")),
         **{key: int(_given(config, key, DEFAULT_TTL)) for key in _TTL_KEYS},
     )
 
@@ -162,6 +169,15 @@ def _given(config: Mapping[str, Any], key: str, default: Any = None) -> Any:
 def _text(value: Any) -> str:
     """Return a text setting that may have been sent as a number (other languages send 3 as 3.0)."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Return plain data with whole numbers as such: other languages send 8 as 8.0, and a digest tells them apart."""
+    if isinstance(value, Mapping):
+        return {key: _whole_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _entry(item: Any) -> MxEntry:
@@ -317,18 +333,12 @@ def _check_reports(config: Mapping[str, Any], mode: Mode | None) -> list[Finding
     ]
 
 
-def _check_acknowledged(config: Mapping[str, Any], mode: Mode | None) -> list[Finding]:
-    """Enforce without evidence from reports is a decision that somebody states."""
+def _check_acknowledged(config: Mapping[str, Any]) -> list[Finding]:
+    """Check the reason for enforce without evidence; whether one is needed depends on what is served now."""
     reason = config.get("acknowledge")
-    if reason is not None and not (isinstance(reason, str) and reason.strip()):
-        return [Finding("acknowledge-invalid", "acknowledge", f"got {_shown(reason)}; give the reason in words")]
-    if mode != Mode.ENFORCE or reason:
+    if reason is None or (isinstance(reason, str) and reason.strip()):
         return []
-    message = (
-        "enforce makes senders hold back mail that fails the policy: it needs evidence from TLS reports, or a stated "
-        "reason in `acknowledge`; start with mode: testing"
-    )
-    return [Finding("enforce-unacknowledged", "mode", message)]
+    return [Finding("acknowledge-invalid", "acknowledge", f"got {_shown(reason)}; give the reason in words")]
 
 
 def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
@@ -341,6 +351,8 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
                        f"seconds, from 0 to {_LONGEST_WAIT}"),
         "zone_id": (_is_text_or_flows, "the id that Cloudflare shows for the zone"),
         "host": (_is_shared_host, "the shared host's bucket and target, both names"),
+        "thresholds": (_are_thresholds, f"whole numbers of 1 or more for some of {', '.join(_THRESHOLDS)}"),
+        "evidence": (lambda value: isinstance(value, Mapping), "the document of a file that `mta-sts evidence` wrote"),
         "tags": (_are_tags, f"at most {_MOST_OBJECT_TAGS} tags, texts by name (an S3 object takes no more)"),
         **dict.fromkeys(_TTL_KEYS, (_is_ttl, "seconds from 60 to 86400, or 1 for Cloudflare's automatic")),
     }  # fmt: skip
@@ -369,6 +381,12 @@ def _is_shared_host(value: Any) -> bool:
     bucket, target = value["bucket"], value["target"]
     named = not name_problem(to_ascii(target)) if isinstance(target, str) else _is_text_or_flows(target)
     return isinstance(bucket, str) and bool(bucket) and named
+
+
+def _are_thresholds(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        key in _THRESHOLDS and _is_whole(number) and number >= 1 for key, number in value.items()
+    )
 
 
 def _are_tags(value: Any) -> bool:

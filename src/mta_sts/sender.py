@@ -5,6 +5,7 @@ Time, DNS, HTTPS and SMTP are passed in, so that the same sender delivers in a s
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -203,7 +204,7 @@ class Sender:
     def _look(self, domain: str) -> tuple[Held | None, str]:
         """Look at the record, and fetch where its id is not the one held (RFC 8461 §3.3)."""
         held = self._unexpired(domain)
-        if self._absent.get(domain, 0) > self._clock():
+        if self._clock() < self._absent.get(domain, -math.inf):
             return held, "the record was absent a short while ago"
         try:
             texts = self._resolver.txt(f"_mta-sts.{domain}")
@@ -226,7 +227,7 @@ class Sender:
 
     def _fetched(self, domain: str, identifier: str) -> tuple[Held | None, str]:
         """Fetch the policy; where that fails, go on with what is held (RFC 8461 §3.3)."""
-        if self._failed.get((domain, identifier), 0) > self._clock():
+        if self._clock() < self._failed.get((domain, identifier), -math.inf):
             return self._unexpired(domain), "the fetch failed a short while ago"
         try:
             body = self._fetch(domain).decode()

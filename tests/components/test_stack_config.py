@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from pulumi_mta_sts.mta_sts import MtaStsArgs
 from pulumi_mta_sts.stack_config import StackConfig, read_stack_config
 
 from mta_sts import check_domains, errors
+from mta_sts.evidence import write_evidence
 from tests.components.mocked import World, deploy, refusal
+from tests.mta_sts.test_evidence import build, clean_week
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = ROOT / "stacks" / "schema.json"
@@ -29,18 +32,18 @@ def _no_config_left() -> Any:
     set_all_config({})
 
 
-def read(world: World, settings: dict[str, Any]) -> StackConfig:
+def read(world: World, settings: dict[str, Any], schema: Path = SCHEMA) -> StackConfig:
     """Return a stack's configuration as Pulumi hands it over: structured values as JSON."""
     found: list[StackConfig] = []
     set_all_config({key: json.dumps(value) for key, value in settings.items()})
-    deploy(world, lambda: found.append(read_stack_config(SCHEMA)))
+    deploy(world, lambda: found.append(read_stack_config(schema)))
     return found[0]
 
 
-def refused(world: World, settings: dict[str, Any]) -> tuple[str, list[str]]:
+def refused(world: World, settings: dict[str, Any], schema: Path = SCHEMA) -> tuple[str, list[str]]:
     """Return message and paths with which a stack's configuration is refused."""
     set_all_config({key: json.dumps(value) for key, value in settings.items()})
-    return refusal(world, lambda: read_stack_config(SCHEMA))
+    return refusal(world, lambda: read_stack_config(schema))
 
 
 @pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
@@ -61,9 +64,10 @@ def test_a_stack_names_its_account() -> None:
 
 
 def test_the_schema_knows_every_argument() -> None:
-    """What the component takes, a stack file can say; only the shared host is the program's business."""
+    """What the component takes, a stack file can say; only shared host and evidence are the program's business."""
     domain = json.loads(SCHEMA.read_text(encoding="utf-8"))["$defs"]["domain"]
-    assert set(MtaStsArgs.__annotations__) - {"host"} == set(domain["properties"])
+    # Evidence comes from a file of its own.
+    assert set(MtaStsArgs.__annotations__) - {"host", "evidence"} == set(domain["properties"])
     assert all("description" in each or "$ref" in each or "default" in each for each in domain["properties"].values())
 
 
@@ -114,3 +118,58 @@ def test_a_setting_that_is_no_structure_is_said_in_a_line(world: World) -> None:
     set_all_config({"mta-sts:domains": "example.com"})
     with pytest.raises(pulumi.RunError, match="mta-sts:domains"):
         deploy(world, lambda: read_stack_config(SCHEMA))
+
+
+ENFORCE = GOOD | {"mode": "enforce"}
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    """Return the schema in a folder of its own, where evidence may be put beside it."""
+    shutil.copy(SCHEMA, tmp_path / "schema.json")
+    (tmp_path / "evidence").mkdir()
+    return tmp_path / "schema.json"
+
+
+def test_a_domain_in_enforce_gets_the_evidence_that_lies_beside_its_stack(
+    world: World, schema: Path, tmp_path: Path
+) -> None:
+    """By the domain's name in A-labels; a domain in testing, or without a file, gets none."""
+    clean_week(tmp_path)
+    evidence = build(tmp_path)
+    for name in ("example.com", "xn--bcher-kva.example"):
+        write_evidence(evidence, schema.parent / "evidence" / f"{name}.json")
+    domains = [ENFORCE, ENFORCE | {"domain": "Bücher.example."}, ENFORCE | {"domain": "example.net"}]
+    config = read(world, {"mta-sts:domains": domains}, schema)
+    assert [evidence, evidence, None] == [domain.get("evidence") for domain in config.domains]
+    assert "evidence" not in read(world, {"mta-sts:domains": [GOOD]}, schema).domains[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text.replace('"successful": 80', '"successful": 81'), "changed after it was written"),
+        (lambda text: text[:100], "cannot be read"),
+        (lambda _: "{}", "is a required property"),
+    ],
+    ids=["edited", "cut off", "another form"],
+)
+def test_a_damaged_evidence_file_is_refused_with_its_name(
+    world: World, schema: Path, tmp_path: Path, spoil: Any, words: str
+) -> None:
+    """An edit by hand is noticed; the message names the file and how to write it again."""
+    clean_week(tmp_path)
+    file = schema.parent / "evidence" / "example.com.json"
+    write_evidence(build(tmp_path), file)
+    file.write_text(spoil(file.read_text(encoding="utf-8")), encoding="utf-8")
+    message, paths = refused(world, {"mta-sts:domains": [GOOD | {"domain": "example.net"}, ENFORCE]}, schema)
+    assert all(path.startswith("domains[1].evidence") for path in paths)
+    assert words in message
+    assert str(file) in message
+
+
+def test_a_stack_file_holds_no_evidence(world: World) -> None:
+    """It would be edited by hand; the file beside it is the only place."""
+    message, paths = refused(world, {"mta-sts:domains": [ENFORCE | {"evidence": {}}]})
+    assert ["domains[0]"] == paths
+    assert "'evidence' was unexpected" in message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -52,7 +53,10 @@ def test_a_good_declaration_has_no_finding() -> None:
         ({"max_age": 86400.5}, "max-age-not-a-number", "max_age"),
         ({"mode": "enforced"}, "mode-unknown", "mode"),
         ({"mode": 1}, "mode-unknown", "mode"),
-        ({"mode": "enforce"}, "enforce-unacknowledged", "mode"),
+        ({"evidence": "clean"}, "evidence-invalid", "evidence"),
+        ({"thresholds": {"days": 0}}, "thresholds-invalid", "thresholds"),
+        ({"thresholds": {"weeks": 1}}, "thresholds-invalid", "thresholds"),
+        ({"thresholds": 7}, "thresholds-invalid", "thresholds"),
         ({"mode": "enforce", "acknowledge": " "}, "acknowledge-invalid", "acknowledge"),
         ({"maxage": 86400}, "unknown-key", "maxage"),
         ({"ruf": "mailto:a@example.com"}, "unknown-key", "ruf"),
@@ -166,6 +170,9 @@ def test_numbers_of_other_languages_are_taken() -> None:
     """A packaged component gets whole numbers as floats, and what is left out as None."""
     config = resolve_domain(GOOD | {"max_age": 86400.0, "epoch": 3.0, "adopt": None, "tags": None, "txt_ttl": 60.0})
     assert (86400, "3", 60) == (config.max_age, config.epoch, config.txt_ttl)
+    sent = resolve_domain(GOOD | {"evidence": {"read": [{"reports": 8.0}]}, "thresholds": {"days": 3.0}})
+    assert '{"read": [{"reports": 8}]}' == json.dumps(sent.evidence)
+    assert '{"days": 3}' == json.dumps(sent.thresholds)
 
 
 def test_resolving_raises_with_every_error() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
+import pulumi
+import pulumi_aws as aws
+import pulumi_cloudflare as cloudflare_sdk
 import pytest
+from pulumi_mta_sts.policy_host import bucket_policy
 
+from mta_sts.safety import Tally, replay
+from sandbox.deployment import Deployment
 from sandbox.senders import TEMPERAMENTS, sender_in
 from tests.sandbox.test_main_job import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mta_sts.sender import Sender
-    from sandbox.deployment import Deployment
     from sandbox.world.client import World
     from tests.sandbox.conftest import Cloudflare
 
@@ -151,3 +158,107 @@ def test_a_host_that_nobody_needs_leaves_in_three_updates(
         assert made.ok, made.errors
         listed.append((live_hosts(cloudflare), "mx2" in made.outputs[NAME]["policy"]))
     assert [(["mx1", "mx2"], True), (["mx1"], True), (["mx1"], False), (["mx1"], False)] == listed
+
+
+def replayed(world: World, since: float) -> Tally:
+    """Return what senders of every temperament would have met along the world's own time-line."""
+    return replay([event for event in world.timeline() if event["domain"] == NAME], since=since)
+
+
+def test_every_temperament_survives_the_recorded_replacement_of_every_mx_host(
+    world: World, deploy: Callable[..., Deployment]
+) -> None:
+    """A million simulated deliveries along what the world recorded: none refused, locked in or downgraded."""
+    assert deploy(OWN | {"mx": mx("mx1"), "max_age": 10 * DAY}).up().ok
+    world.advance(DAY)
+    since = world.now()
+    for wait in (0, 11 * DAY, 600):
+        world.advance(wait)
+        assert deploy(OWN | {"mx": mx("mx3"), "max_age": 10 * DAY}).up().ok
+    tally = replayed(world, since)
+    assert tally.deliveries > 1_000_000
+    assert (0, 0, 0) == (tally.refused, tally.locked_in, tally.downgraded)
+
+
+def usual_style(host: str) -> None:
+    """Publish as hand-written programs do: CloudFront's default caching, an id from the inputs, no order."""
+    content = f"version: STSv1\nmode: enforce\nmx: {host}\nmax_age: 864000\n"
+    zone_id = cloudflare_sdk.get_zones(name=NAME).results[0].id
+    bucket = aws.s3.Bucket("bucket", bucket="usual-style")
+    policy = aws.s3.BucketObjectv2(
+        "policy", bucket=bucket.id, key=".well-known/mta-sts.txt", content=content, content_type="text/plain"
+    )
+    certificate = aws.acm.Certificate(
+        "certificate", domain_name=f"mta-sts.{NAME}", validation_method="DNS", region="us-east-1"
+    )
+    proof = certificate.domain_validation_options[0]
+    validation_record = cloudflare_sdk.DnsRecord(
+        "validation",
+        zone_id=zone_id,
+        name=proof.resource_record_name.apply(lambda name: name.rstrip(".")),
+        content=proof.resource_record_value.apply(lambda value: value.rstrip(".")),
+        type="CNAME",
+        ttl=300,
+    )
+    validation = aws.acm.CertificateValidation(
+        "issued",
+        certificate_arn=certificate.arn,
+        validation_record_fqdns=[validation_record.name],
+        region="us-east-1",
+    )
+    access = aws.cloudfront.OriginAccessControl(
+        "access",
+        name="usual-style",
+        origin_access_control_origin_type="s3",
+        signing_behavior="always",
+        signing_protocol="sigv4",
+    )
+    distribution = aws.cloudfront.Distribution(
+        "distribution",
+        enabled=True,
+        aliases=[f"mta-sts.{NAME}"],
+        origins=[
+            {
+                "origin_id": "s3",
+                "domain_name": bucket.bucket_regional_domain_name,
+                "origin_access_control_id": access.id,
+            }
+        ],
+        default_cache_behavior={
+            "target_origin_id": "s3",
+            "allowed_methods": ["GET", "HEAD"],
+            "cached_methods": ["GET", "HEAD"],
+            "viewer_protocol_policy": "redirect-to-https",
+            "forwarded_values": {"query_string": False, "cookies": {"forward": "none"}},
+        },
+        viewer_certificate={"acm_certificate_arn": validation.certificate_arn, "ssl_support_method": "sni-only"},
+        restrictions={"geo_restriction": {"restriction_type": "none"}},
+    )
+    aws.s3.BucketPolicy(
+        "readable",
+        bucket=bucket.id,
+        policy=pulumi.Output.all(bucket.arn, distribution.arn).apply(lambda arns: bucket_policy(*arns)),
+    )
+    records = {
+        "host": (f"mta-sts.{NAME}", "CNAME", distribution.domain_name),
+        "record": (f"_mta-sts.{NAME}", "TXT", f'"v=STSv1; id={hashlib.md5(host.encode()).hexdigest()};"'),  # noqa: S324
+    }
+    for name, (owner, kind, value) in records.items():
+        cloudflare_sdk.DnsRecord(name, zone_id=zone_id, name=owner, type=kind, content=value, ttl=300)
+    cloudflare_sdk.DnsRecord(f"mx-{host}", zone_id=zone_id, name=NAME, type="MX", content=host, priority=10, ttl=300)
+    pulumi.export("policy", policy.version_id)
+
+
+def test_the_same_change_in_the_usual_style_loses_mail(world: World, tmp_path: Path) -> None:
+    """The control: what the campaign watches for does happen to a program without barriers."""
+    config = tmp_path / "Pulumi.sandbox.yaml"
+    config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
+    since = 0.0
+    for host in ("mx1.example.com", "mx3.example.com"):
+        made = Deployment(world, lambda host=host: usual_style(host), config=config).up()
+        assert made.ok, made.errors
+        since = since or world.now() + DAY
+        world.advance(DAY)
+    tally = replayed(world, since)
+    assert tally.refused > 0
+    assert tally.locked_in > 0

@@ -32,6 +32,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--policy", metavar="FILE", required=True, help="the body in testing, as it is served")
     parser.add_argument("-o", "--output", metavar="FILE", help="default: stacks/evidence/DOMAIN.json")
+    for name, default, text in (
+        ("days", 7, "days with reports"),
+        ("sessions", 10, "successful sessions"),
+        ("organizations", 2, "organizations that report"),
+        ("fresh-days", 14, "age in days of the last report, at most"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
+    add_building_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_building_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how evidence is made of reports; the same for every command that makes it."""
     parser.add_argument(
         "--explain",
         metavar="TYPE[@MX]=REASON",
@@ -49,15 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--vouch", metavar="NAME:REASON", help="count reports without a valid signature; NAME stands for them"
     )
-    for name, default, text in (
-        ("days", 7, "days with reports"),
-        ("sessions", 10, "successful sessions"),
-        ("organizations", 2, "organizations that report"),
-        ("fresh-days", 14, "age in days of the last report, at most"),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     add_reading_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -69,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
 
     try:
-        evidence = _build(options)
+        evidence = build(options, Path(options.policy).read_bytes())
         output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
         write_evidence(evidence, output)
     except (MtaStsError, ValueError) as error:
@@ -90,14 +95,15 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_SHORT if stopping else EXIT_ENOUGH
 
 
-def _build(options: argparse.Namespace) -> dict[str, Any]:
+def build(options: argparse.Namespace, policy: bytes) -> dict[str, Any]:
+    """Return the evidence about a body in testing that the reports at `options.places` give; raises as its parts do."""
     from mta_sts.evidence import build_evidence, parse_explanation, parse_vouching  # noqa: PLC0415  a light start
     from mta_sts.reports.containers import Limits  # noqa: PLC0415
 
     with ProgressLine() as line:
         return build_evidence(
             options.domain,
-            Path(options.policy).read_bytes(),
+            policy,
             options.places,
             origin=origin_of(options),
             explanations=[

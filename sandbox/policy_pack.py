@@ -1,0 +1,15 @@
+"""Start a policy pack as the engine asks for it: the pack's folder is the last argument."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+
+from sandbox.orphans import end_with_parent
+
+if __name__ == "__main__":
+    end_with_parent()
+    pack = Path(sys.argv[-1]).resolve()
+    sys.path.insert(0, str(pack))
+    runpy.run_path(str(pack / "__main__.py"), run_name="__main__")

@@ -1,0 +1,560 @@
+"""Whether a change can harm any sender: exact on time, over every run of it, compared with doing nothing.
+
+What a sender has to do with is a few moments of a run: when the MX RRset that it uses, the body that it fetched and
+the id that it saw stood at their source. Caches say how far two such moments may lie apart, the order of the steps how
+far they must. Both are differences between moments, so a harm is possible exactly where no sum of them around a circle
+contradicts itself; one circle can be as short as two moments.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mta_sts.safety.model import Kind, Value, allowed, enforces, max_age, policy_of, publications
+from mta_sts.safety.runs import Run, runs, schedule
+from mta_sts.safety.timeline import history, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mta_sts.safety.model import Change, Step, World
+
+_NOW = -1
+_INSTANT = 2.0**-10
+"""Seconds: how little later a change must be to be seen as one; exact in binary."""
+
+
+class Harm(StrEnum):
+    """What can become of a sender."""
+
+    REFUSED = "refused"  # no MX host that the enforce policy it holds allows works
+    LOCKED_IN = "locked in"  # it holds a body under the visible id of another one, and has no reason to look again
+    DOWNGRADED = "downgraded"  # it once held enforce, and now delivers without a policy
+    SKIPPED = "skipped"  # one that looks at each delivery does not use an MX host, though it uses another
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How some sender ends worse than without the change: the shortest time-line that shows it.
+
+    `steps` are (seconds from now, step) in order, `held` is the body and id that the sender holds, `fetched` and
+    `renewed` when it last took it (negative: before now), `at` when the harm shows. `until` is the date, in seconds
+    from now, at which it can no longer happen if the change begins only then; infinite where waiting does not help.
+    """
+
+    harm: Harm
+    run: str
+    steps: tuple[tuple[float, str], ...]
+    body: str
+    id: str
+    hosts: frozenset[str]
+    at: float
+    until: float
+    complete: bool
+    """Whether the run has come to its end; False where it is interrupted here."""
+    message: str
+    events: tuple[Mapping[str, Any], ...] = field(repr=False, compare=False, default=())
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """An MX host that senders which do not look at the id pass by, `until` seconds from the change's end at most."""
+
+    host: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a proof says: every harm that the change can do, one of a kind and held body, the shortest first."""
+
+    failures: tuple[Failure, ...]
+    skips: tuple[Skip, ...]
+
+    @property
+    def safe(self) -> bool:
+        """Whether no sender ends worse than without the change."""
+        return not self.failures
+
+    @property
+    def safe_from(self) -> float | None:
+        """Seconds from now after which the same change can begin safely; None where waiting does not help."""
+        latest = max((failure.until for failure in self.failures), default=0.0)
+        return None if math.isinf(latest) else latest
+
+
+def prove(world: World, change: Change) -> Verdict:
+    """Return whether any sender of any temperament can end worse by a change than by doing nothing.
+
+    Raises ValueError for steps that make no change (two values in no order, steps that wait for each other).
+    """
+    found: dict[_Key, _Found] = {}
+    skips: tuple[Skip, ...] = ()
+    for number, run in enumerate(runs(world, change)):
+        search = _Search(world, run, found)
+        search.whole = number == 0
+        search.look()
+        if search.whole:
+            skips = search.bounded_skips()
+    shortest = sorted(found.values(), key=lambda one: (one.size, one.at))
+    return Verdict(tuple(_failure(world, one) for one in shortest), skips)
+
+
+_Key = tuple[Harm, str, frozenset[str]]
+
+
+class _View(NamedTuple):
+    """A value that a sender can be given: it stood at its source at a cut, and caches keep it for `ttl` more."""
+
+    cut: int
+    value: Value
+    ttl: float
+
+
+class _Pair(NamedTuple):
+    """A body under an id that senders may hold from before now, until `end` unless that id is seen again."""
+
+    body: str
+    id: str
+    end: float
+
+
+class _Found(NamedTuple):
+    """A harm and the run that shows it, before it is put in words."""
+
+    harm: Harm
+    run: Run
+    body: str
+    id: str
+    hosts: frozenset[str]
+    held_before: bool
+    moments: tuple[tuple[int, float], ...]
+    """Cuts (bit sets) and their times."""
+    size: int
+    """How many steps it takes."""
+    at: float
+    until: float
+
+
+class _Circles:
+    """The moments of one run that a sender has to do with, and whether they can lie as a harm needs them."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._known: dict[tuple[int, int], float] = {}
+
+    def least(self, early: int, late: int) -> float:
+        """Return the least time from one cut to another: -inf where there is none, inf where they exclude another."""
+        key = (early, late)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._least(early, late)
+        return known
+
+    def _least(self, early: int, late: int) -> float:
+        if late in {early, _NOW}:
+            return -math.inf
+        large = self._run.cuts[late]
+        small = 0 if early == _NOW else self._run.cuts[early]
+        if small & large == small:
+            # The state before any step has stood for long: no moment of it lies after now.
+            return self._run.delay(large ^ small) + _INSTANT if large != small else -math.inf
+        return -math.inf if small & large == large else math.inf
+
+    def moments(self, cuts: Sequence[int], most: Iterable[tuple[int, int, float]]) -> list[list[float]] | None:
+        """Return the least distances between these cuts (last of all: now), or None where there is no such run.
+
+        `most` holds (later, earlier, seconds): how far a moment may lie after another at most, by places in `cuts`.
+        """
+        nodes = (*cuts, _NOW)
+        size = len(nodes)
+        least = self.least
+        bounds = [bound for bound in most if bound[2] < math.inf]
+        for late, early, seconds in bounds:
+            if least(nodes[early], nodes[late]) > seconds:
+                return None
+        distance = [[least(early, late) for late in nodes] for early in nodes]
+        for row in distance:
+            if math.inf in row:
+                return None
+        for place, cut in enumerate(cuts):
+            if cut == _NOW:  # pinned: a value that caches keep until a known moment
+                distance[place][size - 1] = distance[size - 1][place] = 0.0
+        for late, early, seconds in bounds:
+            distance[late][early] = max(distance[late][early], -seconds)
+        _close(distance)
+        return None if any(distance[place][place] > 0 for place in range(size)) else distance
+
+    def until(self, cuts: Sequence[int], distance: Sequence[Sequence[float]]) -> float:
+        """Return how much later the change must begin for these moments to be impossible, in whole seconds.
+
+        That only moves the cuts after the first step away from now.
+        """
+        now = len(cuts)
+        circles = [self.least(_NOW, cut) + distance[place][now] for place, cut in enumerate(cuts) if cut != _NOW]
+        longest = max(circles, default=-math.inf)
+        return math.inf if math.isinf(longest) else float(math.ceil(-longest))
+
+
+def _close(distance: list[list[float]]) -> None:
+    """Make each distance the longest way (Floyd and Warshall)."""
+    for middle, through in enumerate(distance):
+        for row in distance:
+            here = row[middle]
+            if here > -math.inf:
+                for place, there in enumerate(through):
+                    row[place] = max(row[place], here + there)
+
+
+# Places of the cuts in what is asked of _Circles.moments.
+_MX, _BODY, _ID, _SEEN = range(4)
+
+
+class _Search:
+    """Looks for harm in one run."""
+
+    whole = False
+
+    def __init__(self, world: World, run: Run, found: dict[_Key, _Found]) -> None:
+        self._world = world
+        self._run = run
+        self._found = found
+        self._circles = _Circles(run)
+        self._pairs = list(_pairs(world))
+        self._policy = list(_views(world, run, Kind.POLICY))
+        self._txt = list(_views(world, run, Kind.TXT))
+        self._mx = list(_views(world, run, Kind.MX))
+        # Publications of ids that caches may still give.
+        self._txt += [
+            _View(_NOW, one.id, one.visible_until + one.ttl)
+            for one in publications(world)
+            if one.id != world.txt and 0 < one.visible_until + one.ttl < math.inf
+        ]
+
+    def look(self) -> None:
+        """Note every harm that this run can do."""
+        bodies = {view.value for view in self._policy} | {pair.body for pair in self._pairs}
+        enforced = sorted(body for body in bodies if isinstance(body, str) and enforces(body))
+        for view in self._mx:
+            if not view.value and self._world.mx:
+                self._note(Harm.REFUSED, ("", ""), frozenset(), [view.cut], [])
+        for body in enforced:
+            for view in self._mx:
+                self._refused(body, view)
+                self._skipped(body, view)
+            if self._world.txt is not None and self._world.policy is not None:
+                for place, state in enumerate(self._run.states):
+                    if state.txt is None or state.policy is None:
+                        gone = _View(place, frozenset(), 0.0)
+                        self._held(Harm.DOWNGRADED, body, gone, max_age(body), formed=True, before=True)
+        self._locked_in()
+
+    def _refused(self, body: str, view: _View) -> None:
+        hosts = _hosts(view)
+        if not hosts or self._usable(body, hosts):
+            return
+        was_fine = bool(self._usable(body, self._world.mx))
+        self._held(Harm.REFUSED, body, view, max_age(body), formed=self._delivered_now, before=was_fine)
+
+    def _skipped(self, body: str, view: _View) -> None:
+        hosts = _hosts(view)
+        used = self._usable(body, hosts)
+        lost = hosts - used
+        if not lost or not used:
+            return
+        lost_before = self._world.mx - self._usable(body, self._world.mx)
+        lost_now = self._world.mx - self._usable(self._world.policy, self._world.mx)
+        # A sender that looks at each delivery holds a body only as long as it sees that body's id.
+        self._held(Harm.SKIPPED, body, view, 0.0, formed=bool(lost - lost_now), before=bool(lost - lost_before))
+
+    @cached_property
+    def _delivered_now(self) -> bool:
+        """Whether a sender that fetches now can deliver."""
+        return bool(self._usable(self._world.policy, self._world.mx))
+
+    def _usable(self, body: str | None, hosts: frozenset[str]) -> frozenset[str]:
+        """Return the MX hosts that a sender which holds this body may use (RFC 8461 §4)."""
+        if body is None or not enforces(body):
+            return hosts
+        return allowed(body, hosts) - self._world.broken
+
+    def _held(self, harm: Harm, body: str, view: _View, kept: float, *, formed: bool, before: bool) -> None:
+        """Note whether a sender can hold this body when it uses this view; `kept` is how long it does unasked.
+
+        `formed` and `before` tell whether a sender is worse off that takes the body during the run, or had it before.
+        """
+        for pair in self._pairs:
+            if pair.body == body:
+                self._held_before(harm, pair, view, kept, before=before, revived=formed)
+        if formed:
+            for source in self._policy:
+                if source.value == body:
+                    self._held_since(harm, body, source, view, kept)
+
+    def _held_before(self, harm: Harm, pair: _Pair, view: _View, kept: float, *, before: bool, revived: bool) -> None:
+        hosts = _hosts(view)
+        if kept and before:
+            self._note(harm, (pair.body, pair.id), hosts, [view.cut], [(_MX, 1, pair.end)], before=True)
+        for seen in self._txt:
+            # An id that comes back brings back a body that would have gone without the change.
+            comes_back = seen.cut != _NOW and pair.id != self._world.txt
+            if seen.value == pair.id and (revived if comes_back else before):
+                # Seen at or before the delivery, and kept from then on (some renew, some revive).
+                bounds = [(0, 1, seen.ttl + kept), (1, 0, view.ttl)]
+                self._note(harm, (pair.body, pair.id), hosts, [view.cut, seen.cut], bounds, before=True)
+
+    def _held_since(self, harm: Harm, body: str, source: _View, view: _View, kept: float) -> None:
+        hosts = _hosts(view)
+        limit = self._world.fetch_limit
+        for record in self._txt:
+            identifier = record.value
+            if not isinstance(identifier, str):
+                continue
+            seen_to_fetched = record.ttl + limit
+            fetch = [(_BODY, _ID, seen_to_fetched), (_ID, _BODY, source.ttl)]
+            if self._circles.moments([view.cut, source.cut, record.cut], fetch) is None:
+                continue
+            cuts = [view.cut, source.cut, record.cut]
+            # Fetched, then held: the MX look-up comes at or after the fetch.
+            held = [
+                (_MX, _ID, seen_to_fetched + kept),
+                (_MX, _BODY, source.ttl + kept),
+                (_ID, _MX, view.ttl),
+                (_BODY, _MX, view.ttl),
+            ]
+            self._note(harm, (body, identifier), hosts, cuts, [*fetch, *held])
+            # Both DNS look-ups first, then a slow fetch, in one delivery.
+            now = [
+                (_MX, _ID, record.ttl),
+                (_MX, _BODY, source.ttl),
+                (_ID, _MX, view.ttl),
+                (_BODY, _MX, view.ttl + limit),
+            ]
+            if harm is not Harm.DOWNGRADED:
+                self._note(harm, (body, identifier), hosts, cuts, [*fetch, *now])
+            for seen in self._txt:
+                if seen.value == identifier:
+                    renewed = [
+                        (_MX, _SEEN, seen.ttl + kept),
+                        (_SEEN, _MX, view.ttl),
+                        (_ID, _SEEN, seen.ttl),
+                        (_BODY, _SEEN, seen.ttl),
+                        (_ID, _MX, view.ttl),
+                        (_BODY, _MX, view.ttl),
+                    ]
+                    self._note(harm, (body, identifier), hosts, [*cuts, seen.cut], [*fetch, *renewed])
+        unseen = source.cut != _NOW and self._run.states[source.cut].txt is None
+        if kept and unseen and self._may_hold_at(source.cut):
+            # Some never look at the id: they fetch again as long as they hold anything.
+            bounds = [(0, 1, source.ttl + kept), (1, 0, view.ttl)]
+            self._note(harm, (body, ""), hosts, [view.cut, source.cut], bounds)
+
+    def _locked_in(self) -> None:
+        run = self._run
+        last = len(run.cuts) - 1
+        ends = [last] if run.again else range(len(run.cuts))
+        for end in ends:
+            state = run.states[end]
+            if state.txt is None or state.policy is None:
+                continue
+            tolerated = {state.policy} | (set() if end == last else self._owners(state.txt))
+            done = run.cuts[end]
+            for pair in self._pairs:
+                if (
+                    pair.id == state.txt
+                    and pair.body not in tolerated
+                    and (pair.body, pair.id) not in self._locked_before
+                ):
+                    self._note(Harm.LOCKED_IN, (pair.body, pair.id), frozenset(), [end], [], before=True)
+            for body, identifier, cuts, bounds in self._formable:
+                if identifier != state.txt or body in tolerated or (body, identifier) in self._locked_before:
+                    continue
+                if all(cut == _NOW or run.cuts[cut] & done == run.cuts[cut] for cut in cuts):
+                    self._note(Harm.LOCKED_IN, (body, identifier), frozenset(), [end, *cuts], bounds)
+
+    @cached_property
+    def _formable(self) -> list[tuple[str, str, list[int], list[tuple[int, int, float]]]]:
+        """The bodies that can be fetched under each id, with the cuts and bounds of that (places as in moments)."""
+        formable = []
+        for source in self._policy:
+            for record in self._txt:
+                if isinstance(source.value, str) and isinstance(record.value, str):
+                    bounds = [
+                        (_BODY, _ID, record.ttl + self._world.fetch_limit),
+                        (_ID, _BODY, source.ttl),
+                    ]
+                    formable.append((source.value, record.value, [source.cut, record.cut], bounds))
+        return formable
+
+    @cached_property
+    def _locked_before(self) -> set[tuple[str, str]]:
+        """What senders hold under the present id though another body is served, whatever is done."""
+        held = {(pair.body, pair.id) for pair in self._pairs}
+        held |= {(body, identifier) for body, identifier, cuts, _ in self._formable if set(cuts) <= {_NOW, 0}}
+        return {(body, identifier) for body, identifier in held if identifier == self._world.txt} - {
+            (self._world.policy, self._world.txt)
+        }
+
+    def _owners(self, identifier: str) -> set[str | None]:
+        """Return the bodies that this id was published for: stale where the change is interrupted, but not wrong."""
+        run = self._run
+        owners: set[str | None] = {one.body for one in publications(self._world) if one.id == identifier}
+        for place, step in enumerate(run.steps):
+            if step.kind is Kind.TXT and step.value == identifier:
+                before = sum(1 << other for other in run.before[place])
+                owners.add(run.states[run.places[before | 1 << place]].policy)
+        return owners
+
+    def _may_hold_at(self, cut: int) -> bool:
+        """Whether some sender may hold a policy at this cut, and so fetch again without looking at an id."""
+        if any(max(0.0, self._circles.least(_NOW, cut)) < pair.end for pair in self._pairs):
+            return True
+        done = self._run.cuts[cut]
+        seen = [self._run.cuts[view.cut] for view in self._txt if view.value is not None and view.cut != _NOW]
+        return any(small & done == small for small in seen)
+
+    def _note(
+        self,
+        harm: Harm,
+        holder: tuple[str, str],
+        hosts: frozenset[str],
+        cuts: list[int],
+        bounds: list[tuple[int, int, float]],
+        *,
+        before: bool = False,
+    ) -> None:
+        """Note a harm to who holds this body under this id, if the run has these cuts at such moments."""
+        body, identifier = holder
+        run = self._run
+        masks = [0 if cut == _NOW else run.cuts[cut] for cut in cuts]
+        largest = max(masks, key=int.bit_count)
+        if not largest >> run.again:
+            return  # it happens without the change, or without the roll-back: that is another run's
+        key = (harm, body, hosts)
+        known = self._found.get(key)
+        size = largest.bit_count()
+        if known is not None and known.size <= size and math.isinf(known.until):
+            return
+        distance = self._circles.moments(cuts, bounds)
+        if distance is None:
+            return
+        times = [time if time > -math.inf else 0.0 for time in distance[len(cuts)][: len(cuts)]]
+        until = self._circles.until(cuts, distance)
+        at = max(0.0, *times)
+        if known is not None and (known.size, known.at) <= (size, at):
+            self._found[key] = known._replace(until=max(until, known.until))
+            return
+        moments = tuple((mask, time) for mask, time in zip(masks, times, strict=True) if mask)
+        until = max(until, known.until if known else 0.0)
+        self._found[key] = _Found(harm, run, body, identifier, hosts, before, moments, size, at, until)
+
+    def bounded_skips(self) -> tuple[Skip, ...]:
+        """Return the MX hosts that senders will pass by for a while after the change, though they use others."""
+        end = self._run.states[-1]
+        now = self._usable(self._world.policy, self._world.mx)
+        longest: dict[str, float] = {}
+        gone = [(pair.body, pair.end) for pair in self._pairs if pair.id != end.txt]
+        gone += [
+            (body, max_age(body) + end.txt_ttl + self._world.fetch_limit)
+            for body, identifier, cuts, bounds in self._formable
+            if identifier != end.txt and self._circles.moments([0, *cuts], bounds) is not None
+        ]
+        for body, until in gone:
+            used = self._usable(body, end.mx)
+            for host in end.mx - used - (self._world.mx - now) if used else ():
+                longest[host] = max(longest.get(host, 0.0), until)
+        return tuple(Skip(host, until) for host, until in sorted(longest.items()) if until > 0)
+
+
+def _hosts(view: _View) -> frozenset[str]:
+    return view.value if isinstance(view.value, frozenset) else frozenset()
+
+
+def _pairs(world: World) -> Iterator[_Pair]:
+    """Yield what senders may hold from before now, each body also under the id that its predecessor had.
+
+    The next body stood at the policy host while the id before it was still seen (RFC 8461 §8.1 has the file go first).
+    """
+    known = publications(world)
+    for one, following in zip(known, (*known[1:], None), strict=False):
+        for body in {one.body, following.body if following else one.body}:
+            seen = 0.0 if one.id == world.txt else one.visible_until
+            yield _Pair(body, one.id, seen + one.ttl + world.fetch_limit + max_age(body))
+
+
+def _views(world: World, run: Run, kind: Kind) -> Iterator[_View]:
+    """Yield what can be seen of one kind: at each cut, and in caches from before."""
+    for earlier in world.earlier:
+        if earlier.kind is kind and earlier.until > 0:
+            yield _View(_NOW, earlier.value, earlier.until)
+    for place, state in enumerate(run.states):
+        if kind is Kind.MX:
+            yield _View(place, state.mx, state.mx_ttl)
+        elif kind is Kind.TXT:
+            yield _View(place, state.txt, state.txt_ttl)
+        else:
+            yield _View(place, state.policy, state.policy_ttl + _old_address(world, run, place))
+
+
+def _old_address(world: World, run: Run, place: int) -> float:
+    """Return how long resolvers may lead to the old policy host, where the bytes of this cut stay: 0 if it is not left.
+
+    Policy and address steps stand in one order, so the bytes that stay are those of the last cuts before the move.
+    """
+    cut = run.cuts[place]
+    coming = [step.kind for n, step in enumerate(run.steps) if not cut >> n & 1 and step.kind in _AT_HOST]
+    return world.address_ttl if coming and coming[0] is Kind.ADDRESS else 0.0
+
+
+_AT_HOST = (Kind.POLICY, Kind.ADDRESS)
+
+
+def _failure(world: World, found: _Found) -> Failure:
+    """Put a harm in words."""
+    steps = schedule(found.run, found.moments)
+    return Failure(
+        harm=found.harm,
+        run=found.run.words,
+        steps=tuple((at, step.name) for at, step in steps),
+        body=found.body,
+        id=found.id,
+        hosts=found.hosts,
+        at=found.at,
+        until=found.until,
+        complete=found.size == len(found.run.steps),
+        message=_message(found, steps),
+        events=(*history(world), *recorded(world, steps)),
+    )
+
+
+def _message(found: _Found, steps: Sequence[tuple[float, Step]]) -> str:
+    order = ", ".join(f"{step.name} at {_seconds(at)}" for at, step in steps) or "no step at all"
+    under = f"under id {found.id}" if found.id else "without looking at the id"
+    holder = f"a sender holds {_in_short(found.body)} {under}" + (" from before" if found.held_before else "")
+    hosts = ", ".join(sorted(found.hosts)) or "no MX host"
+    what = {
+        Harm.REFUSED: f"{holder} and sees {hosts}: it may use none of them" if found.body else "no MX host is left",
+        Harm.LOCKED_IN: f"{holder}, another body is served, and this id stays: it does not look again",
+        Harm.DOWNGRADED: f"{holder} while record or policy are gone: when it expires, mail goes without a policy",
+        Harm.SKIPPED: f"{holder} and sees {hosts}: it passes by at least one of them",
+    }[found.harm]
+    way = f" ({found.run.words})" if found.run.words else ""
+    wait = "waiting does not help" if math.isinf(found.until) else f"safe if begun {_seconds(found.until)} from now"
+    return f"{found.harm}: {order}{way}; then {what}; {wait}"
+
+
+def _in_short(body: str) -> str:
+    policy = policy_of(body)
+    return f"{policy.mode} {{{', '.join(policy.mx)}}}" if policy else "a body that is not valid"
+
+
+def _seconds(seconds: float) -> str:
+    days, rest = divmod(math.ceil(seconds - _INSTANT * 8), 86_400)
+    return f"{days} d {rest} s" if days else f"{rest} s"

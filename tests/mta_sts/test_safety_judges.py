@@ -1,0 +1,92 @@
+"""Three judges of a change that share no code: the proof, the simulator and the brute-force model must agree."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from mta_sts.safety import Change, Harm, Kind, Verdict, World, prove, replay
+from mta_sts.safety.runs import Run, runs
+from mta_sts.safety.timeline import history, recorded
+from tests.mta_sts.small_worlds import changes, count_of, later, population, third, worlds
+
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+
+
+def proved(world: World, change: Change) -> Verdict:
+    """Prove a drawn change; steps that make no change are not of interest here."""
+    try:
+        return prove(world, change)
+    except ValueError:
+        assume(False)
+        raise
+
+
+@settings(SLOW, max_examples=120)
+@given(worlds(), changes())
+def test_the_proof_finds_what_brute_force_finds(world: World, change: Change) -> None:
+    """On domains that are well, both find the same harms: nothing is missed, nothing is refused without reason."""
+    verdict = proved(world, change)
+    assume(not third(world))
+    assert third(world, change) == {str(failure.harm) for failure in verdict.failures}
+
+
+@settings(SLOW, max_examples=25)
+@given(worlds(), changes())
+def test_each_failure_happens_in_the_simulator(world: World, change: Change) -> None:
+    """The time-line that a failure carries does that very harm to simulated senders."""
+    # A fetch that begins as an id goes ends later: the ledger counts it, a history in right order does not show it.
+    assume(not (world.ledger and world.fetch_limit))
+    for failure in proved(world, change).failures:
+        tally = replay(failure.events, population(), since=0, complete=failure.complete, fetch_limit=world.fetch_limit)
+        assert count_of(failure.harm, tally) > 0, failure
+
+
+@settings(SLOW, max_examples=25)
+@given(worlds(), changes(), st.booleans(), st.data())
+def test_what_is_safe_never_fails_in_the_simulator(
+    world: World, change: Change, component: bool, data: st.DataObject
+) -> None:
+    """Whatever run of a safe change is drawn, with whatever delays, interrupted or rolled back: nobody is harmed."""
+    change = replace(change, roll_back=None) if component else change
+    assume(proved(world, change).safe)
+    assume(not third(world))
+    run = data.draw(st.sampled_from(list(runs(world, change))))
+    cut = data.draw(st.sampled_from(run.cuts))
+    steps = [(at, run.steps[place]) for at, place in drawn_times(run, cut, data)]
+    tally = replay(
+        [*history(world), *recorded(world, steps)],
+        population(),
+        since=0,
+        complete=len(steps) == len(run.steps),
+        fetch_limit=world.fetch_limit,
+    )
+    # A roll-back that is itself interrupted is put right by the next run: the proof judges it when it is done.
+    unfinished = run.again and len(steps) < len(run.steps)
+    harms = [harm for harm in Harm if not (unfinished and harm is Harm.LOCKED_IN)]
+    assert [] == [harm for harm in harms if count_of(harm, tally)], tally.examples
+
+
+def drawn_times(run: Run, cut: int, data: st.DataObject) -> list[tuple[float, int]]:
+    """Return when each step of a cut is done: as soon as it may be, or some seconds later."""
+    times: dict[int, float] = {}
+    for place, before in enumerate(run.before):
+        if cut >> place & 1:
+            least = max((times[other] + wait for other, wait in before.items()), default=0.0)
+            times[place] = least + data.draw(st.integers(0, 3))
+    return sorted((at, place) for place, at in times.items())
+
+
+@settings(SLOW, max_examples=15)
+@given(worlds(), changes(most=1))
+def test_the_date_is_exact(world: World, change: Change) -> None:
+    """Begun at the date that the proof names the change is safe, and a second before it is not."""
+    # What was taken from caches by then would have to stand in the ledger of the later world.
+    assume(all(one.kind is Kind.MX for one in world.earlier))
+    date = proved(world, change).safe_from
+    assume(date is not None and not math.isinf(date) and date > 0)
+    assert prove(later(world, date), change).safe
+    assert not prove(later(world, date - 1), change).safe
