@@ -18,8 +18,9 @@ def loopback_only(
 
     @wraps(application)
     async def guarded(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            raise ValueError(scope["type"])  # as ASGI wants it from an application without `lifespan`
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
         host = dict(scope["headers"]).get(b"host", b"").decode("latin-1")
         if host.rpartition(":")[0] in _LOOPBACK:
             await application(self, scope, receive, send)
@@ -28,6 +29,15 @@ def loopback_only(
             await send({"type": "http.response.body", "body": b""})
 
     return guarded
+
+
+async def _live(receive: Any, send: Any) -> None:
+    """Have nothing to do at the server's start and end."""
+    ended = False
+    while not ended:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        ended = kind == "lifespan.shutdown"
 
 
 async def read_body(receive: Any) -> bytes:
