@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PY = .venv/bin/python
 ROOTS = src/mta_sts components/pulumi_mta_sts sandbox
 
-.PHONY: help up preview down test lint format
+.PHONY: help up preview walk down test lint format bench
 help: ## What can be made.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1 - /'
 
@@ -12,6 +12,8 @@ up: .venv/.ready ## Deploy the sandbox stack, then deliver mail to its domains.
 	@$(PY) -m sandbox up
 preview: .venv/.ready ## Show what `make up` would change.
 	@$(PY) -m sandbox preview
+walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute).
+	@$(PY) -m sandbox walk
 down: .venv/.ready ## End the sandbox's processes and throw its world and state away.
 	@$(PY) -m sandbox down
 
@@ -24,6 +26,9 @@ lint: .venv/.ready ## Ruff and mypy.
 	$(PY) -m mypy $(ROOTS)
 	$(PY) -m mypy __main__.py
 	$(PY) -m mypy components/__main__.py
+bench: .venv/.ready ## Benchmarks: reports beside parsedmarc, the safety proof.
+	$(PY) benchmarks/reports.py
+	$(PY) benchmarks/safety.py
 format: .venv/.ready ## Let ruff format and fix.
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .

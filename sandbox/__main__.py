@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         (advance, "let time pass for everything in the sandbox"),
         (where, "show where the sandbox's servers listen"),
         (destroy, "run `pulumi destroy` on the sandbox's stack"),
+        (walk, "take a domain from testing to enforce on evidence, each step shown and checked, in a world of its own"),
         (down, "end the sandbox's processes and throw its world and state away (no `pulumi destroy`)"),
     ):
         command = commands.add_parser(run.__name__, help=text, description=text)
@@ -140,6 +141,25 @@ def destroy(options: argparse.Namespace) -> int:
         gone = _deployment(options, world).destroy(on_event=_progress())
         world.detach()
     return 0 if gone.ok else _failed(gone)
+
+
+def walk(options: argparse.Namespace) -> int:
+    """Go from testing to enforce on evidence, in a temporary folder that no other sandbox knows."""
+    import tempfile  # noqa: PLC0415
+
+    from sandbox.walk import UnexpectedError, take_walk  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="mta-sts-walk-") as name:
+        options.folder = Path(name) / "sandbox"  # what an interruption ends
+        try:
+            take_walk(Path(name), _say)
+        except UnexpectedError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+        finally:
+            _end_engine(options.folder)
+    _say("\nEvery step went as it should")
+    return 0
 
 
 def _end_engine(folder: Path) -> None:
