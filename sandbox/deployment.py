@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import runpy
 import shutil
@@ -92,6 +93,8 @@ class Deployment:
     ) -> None:
         from pulumi import automation  # noqa: PLC0415  heavy
 
+        # After a refusal the SDK's language server speaks to an engine that is gone, and logs that with a traceback.
+        logging.getLogger("grpc._server").disabled = True
         self._world = world
         folder = world.folder
         for name in ("backend", "pulumi-home", "work"):

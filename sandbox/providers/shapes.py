@@ -118,7 +118,7 @@ class Shape:
         return self.after_encode(theirs) if self.after_encode else theirs
 
     def decode(self, theirs: Any) -> Any:
-        """Return the object as the SDK names it, without defaults and what is empty."""
+        """Return the object as the SDK names it, without what is empty."""
         if theirs is UNKNOWN:
             return theirs
         theirs = self.before_decode(theirs) if self.before_decode else theirs
@@ -127,7 +127,7 @@ class Shape:
             if theirs.get(member.theirs) is None:
                 continue
             value = member.codec.decode(theirs[member.theirs])
-            if not _says_nothing(value, member.default):
+            if member.default is not None or not _says_nothing(value):
                 ours[name] = value
         return ours
 
@@ -141,6 +141,6 @@ class Shape:
         return found
 
 
-def _says_nothing(value: Any, default: Any) -> bool:
-    """Whether a value is what holds anyway. Zero is a value: an MX may have preference 0."""
-    return value == default or (default is None and (value is False or value in ("", [], {})))
+def _says_nothing(value: Any) -> bool:
+    """Whether a value is as good as none. Zero is a value: an MX may have preference 0."""
+    return value is False or value in ("", [], {})
