@@ -156,6 +156,9 @@ def walk(options: argparse.Namespace) -> int:
         except UnexpectedError as error:
             print(f"\n{error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("\ninterrupted; nothing of the walk is left", file=sys.stderr)
+            return 130
         finally:
             _end_engine(options.folder)
     _say("\nEvery step went as it should")

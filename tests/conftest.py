@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples on each machine; `HYPOTHESIS_PROFILE=search make test` draws new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("search", max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 VECTORS = "MTA_STS_VECTORS"
 

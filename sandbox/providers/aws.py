@@ -10,6 +10,7 @@ from pulumi.provider.experimental import provider as engine
 from sandbox.providers import acm, cloudfront, s3
 from sandbox.providers.aws_client import SETTINGS, all_tags, client
 from sandbox.providers.emulated import EmulatedProvider, Function, serve
+from sandbox.providers.sdk_types import load_lightly
 from sandbox.providers.shapes import UNKNOWN
 
 if TYPE_CHECKING:
@@ -83,4 +84,5 @@ def _known(value: Any) -> Any:
 
 
 if __name__ == "__main__":
+    load_lightly("pulumi_aws")
     serve(AwsProvider(KINDS, FUNCTIONS), "7.51.1")

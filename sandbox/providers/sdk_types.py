@@ -33,17 +33,29 @@ if typing.TYPE_CHECKING:
 _EMPTY: dict[Any, Any] = {str: "", bool: False, int: 0, float: 0}
 
 
+_LIGHT: set[str] = set()
+
+
 def load_lightly(package: str) -> None:
-    """Let modules of a package be imported without the package's own `__init__`, which imports all of them.
+    """Let modules of a package be imported without the `__init__` of the packages around them, which import the rest.
 
     Only for a process that does nothing else with that package: `pulumi_cloudflare` whole takes two seconds.
     """
-    spec = find_spec(package)
-    if spec is None or package in sys.modules:
-        return
-    bare = types.ModuleType(package)
-    bare.__path__ = list(spec.submodule_search_locations or [])
-    sys.modules[package] = bare
+    _LIGHT.add(package)
+
+
+def _module(sdk: SdkType) -> Any:
+    parts = sdk.module.split(".")
+    parents = [".".join(parts[:length]) for length in range(1, len(parts))]
+    if parts[0] not in _LIGHT:
+        # As a whole: a module alone would leave the SDK's lazily loaded package without its classes.
+        getattr(import_module(parents[-1]), sdk.name)
+    for parent in parents:
+        if parent not in sys.modules and (spec := find_spec(parent)) is not None:
+            bare = types.ModuleType(parent)
+            bare.__path__ = list(spec.submodule_search_locations or [])
+            sys.modules[parent] = bare
+    return import_module(sdk.module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ class SdkType:
 
 @cache
 def _arguments(sdk: SdkType) -> type:
-    module = import_module(sdk.module)
+    module = _module(sdk)
     # The SDK calls it InitArgs where a nested type has the plain name already.
     found: type = getattr(module, f"{sdk.name}InitArgs", None) or getattr(module, f"{sdk.name}Args")
     return found
@@ -87,12 +99,12 @@ def _arguments(sdk: SdkType) -> type:
 
 @cache
 def _outputs(sdk: SdkType) -> Mapping[str, Any]:
-    return resource_types(getattr(import_module(sdk.module), sdk.name))
+    return resource_types(getattr(_module(sdk), sdk.name))
 
 
 @cache
 def _decided(sdk: SdkType) -> frozenset[str]:
-    resource = getattr(import_module(sdk.module), sdk.name)
+    resource = getattr(_module(sdk), sdk.name)
     wire = resource_py_to_pulumi_names(resource)
     return frozenset(
         wire[name]

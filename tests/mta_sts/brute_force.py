@@ -272,7 +272,7 @@ class Model:
                 # It passes by a host although it has just seen its own id: it looks at each delivery.
                 self.deliver(held[0], mx, looks=self.looks and held[1] in state.txt.seen())
         world = self.world
-        gone = state.txt.value is None or state.policy.value is None
+        gone = bool(state.mx.value) and (state.txt.value is None or state.policy.value is None)
         if held and held[2] > 0 and held[0][0] == "enforce" and gone and world.txt and world.policy:
             self.harms.add("downgraded")
         if held and self.looks and held[1] == state.txt.value and state.policy.value not in (held[0], None):

@@ -132,6 +132,8 @@ def test_after_the_brake_old_evidence_counts_no_more(evidence: dict[str, Any]) -
     assert "2026-03-13" in finding.message
     early = version(written=PUBLISHED)
     assert [] == judge(early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence)
+    again = version(written=PUBLISHED + 6 * DAY)  # published once more, as with a new epoch
+    assert [] == judge(again, early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence)
 
 
 def test_a_file_edited_by_hand_is_refused_whatever_is_acknowledged(evidence: dict[str, Any]) -> None:
@@ -159,6 +161,12 @@ def test_an_acknowledgement_overrides_and_is_shown(tmp_path: Path) -> None:
     clean_week(tmp_path, 3)
     (finding,) = judge(version(), evidence=build(tmp_path), acknowledge="we looked")
     assert "evidence-few-days, evidence-short" in finding.message
+    spoil(tmp_path, policy(failed=1, details=[failure()]), day="2026-03-02")
+    explained = build(tmp_path, Explanation("certificate-expired", "", "known"))
+    assert ["evidence-explained", "enforce-acknowledged"] == [
+        each.rule for each in judge(version(), evidence=explained, acknowledge="we looked")
+    ]
+    (tmp_path / "spoiler.eml").unlink()
     clean_week(tmp_path)
     assert [] == judge(version(), evidence=build(tmp_path), acknowledge="we looked")
 

@@ -351,7 +351,8 @@ def test_the_simulator_delivers_in_every_temperament() -> None:
         {"t": 0, "domain": "example.com", "kind": "txt", "value": "v=STSv1; id=id1;", "ttl": TTL},
     ]
     tally = replay(events)
-    assert 144 * 32 == tally.senders
+    # One moment to begin at; caches of one value are alike: what differs is how a fetch goes and when there is mail.
+    assert 144 * 8 == tally.senders
     assert tally.deliveries >= tally.senders
     assert (0, 0, 0, 0, 0) == (
         tally.refused,
@@ -387,4 +388,4 @@ def test_tallies_add_up() -> None:
 
 def test_there_are_no_circumstances_twice() -> None:
     """Every combination of caches and fetches comes once."""
-    assert 32 == len(set(circumstances()))
+    assert 3**3 * 2**3 == len(set(circumstances())) == len(list(circumstances()))

@@ -2,9 +2,10 @@
 
 from mta_sts.safety.model import Change, Earlier, Kind, Publication, Step, World
 from mta_sts.safety.prover import Failure, Harm, Skip, Verdict, prove
-from mta_sts.safety.simulator import Circumstances, Tally, circumstances, replay
+from mta_sts.safety.simulator import Cache, Circumstances, Tally, circumstances, replay
 
 __all__ = [
+    "Cache",
     "Change",
     "Circumstances",
     "Earlier",

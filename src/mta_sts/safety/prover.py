@@ -251,7 +251,7 @@ class _Search:
                 self._skipped(body, view)
             if self._world.txt is not None and self._world.policy is not None:
                 for place, state in enumerate(self._run.states):
-                    if state.txt is None or state.policy is None:
+                    if state.mx and (state.txt is None or state.policy is None):
                         gone = _View(place, frozenset(), 0.0)
                         self._held(Harm.DOWNGRADED, body, gone, max_age(body), formed=True, before=True)
         self._locked_in()
@@ -260,8 +260,9 @@ class _Search:
         hosts = _hosts(view)
         if not hosts or self._usable(body, hosts):
             return
-        was_fine = bool(self._usable(body, self._world.mx))
-        self._held(Harm.REFUSED, body, view, max_age(body), formed=self._delivered_now, before=was_fine)
+        fine = bool(self._usable(self._world.policy, self._seen_anyway(view)))
+        was_fine = bool(self._usable(body, self._seen_anyway(view)))
+        self._held(Harm.REFUSED, body, view, max_age(body), formed=fine, before=was_fine)
 
     def _skipped(self, body: str, view: _View) -> None:
         hosts = _hosts(view)
@@ -269,15 +270,15 @@ class _Search:
         lost = hosts - used
         if not lost or not used:
             return
-        lost_before = self._world.mx - self._usable(body, self._world.mx)
-        lost_now = self._world.mx - self._usable(self._world.policy, self._world.mx)
+        anyway = self._seen_anyway(view)
+        lost_before = anyway - self._usable(body, anyway)
+        lost_now = anyway - self._usable(self._world.policy, anyway)
         # A sender that looks at each delivery holds a body only as long as it sees that body's id.
         self._held(Harm.SKIPPED, body, view, 0.0, formed=bool(lost - lost_now), before=bool(lost - lost_before))
 
-    @cached_property
-    def _delivered_now(self) -> bool:
-        """Whether a sender that fetches now can deliver."""
-        return bool(self._usable(self._world.policy, self._world.mx))
+    def _seen_anyway(self, view: _View) -> frozenset[str]:
+        """Return the MX hosts that the sender would see in place of this view if nothing were done."""
+        return _hosts(view) if view.cut == _NOW else self._world.mx
 
     def _usable(self, body: str | None, hosts: frozenset[str]) -> frozenset[str]:
         """Return the MX hosts that a sender which holds this body may use (RFC 8461 §4)."""
@@ -364,7 +365,7 @@ class _Search:
             state = run.states[end]
             if state.txt is None or state.policy is None:
                 continue
-            tolerated = {state.policy} | (set() if end == last else self._owners(state.txt))
+            tolerated = {state.policy} | (set() if end == last else self._owners(state.txt, run.cuts[end]))
             done = run.cuts[end]
             for pair in self._pairs:
                 if (
@@ -402,19 +403,26 @@ class _Search:
             (self._world.policy, self._world.txt)
         }
 
-    def _owners(self, identifier: str) -> set[str | None]:
-        """Return the bodies that this id was published for: stale where the change is interrupted, but not wrong."""
+    def _owners(self, identifier: str, done: int) -> set[str | None]:
+        """Return the bodies that this id was published for: stale where the change is interrupted, but not wrong.
+
+        Where the order of the done steps leaves open for which, it is none of them.
+        """
         run = self._run
         owners: set[str | None] = {one.body for one in publications(self._world) if one.id == identifier}
         for place, step in enumerate(run.steps):
-            if step.kind is Kind.TXT and step.value == identifier:
-                before = sum(1 << other for other in run.before[place])
-                owners.add(run.states[run.places[before | 1 << place]].policy)
+            if step.kind is Kind.TXT and step.value == identifier and done >> place & 1:
+                ends = [cut | 1 << place for cut in run.cuts if not cut >> place & 1]
+                bodies = {run.states[run.places[end]].policy for end in ends if end in run.places and end & done == end}
+                owners |= bodies if len(bodies) == 1 else set()
         return owners
 
     def _may_hold_at(self, cut: int) -> bool:
         """Whether some sender may hold a policy at this cut, and so fetch again without looking at an id."""
-        if any(max(0.0, self._circles.least(_NOW, cut)) < pair.end for pair in self._pairs):
+        soonest = max(0.0, self._circles.least(_NOW, cut))
+        if any(soonest < pair.end for pair in self._pairs):
+            return True
+        if any(view.cut == _NOW and soonest < view.ttl + self._world.fetch_limit for view in self._txt):
             return True
         done = self._run.cuts[cut]
         seen = [self._run.cuts[view.cut] for view in self._txt if view.value is not None and view.cut != _NOW]

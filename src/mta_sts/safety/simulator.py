@@ -6,7 +6,8 @@ They deliver where it matters: at each event, when a cache runs out, when a poli
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ class Tally:
     """What became of the deliveries of a replay.
 
     `skipped` counts deliveries that pass by an MX host though they use another, by senders that look at each delivery
-    and find a record; `skipped_unasked` those by others, or whose fetches fail. `locked_in` counts senders, at the end.
+    and see the id they hold; `skipped_unasked` those by others, or whose fetches fail. `locked_in` counts senders,
+    when all is over.
     """
 
     senders: int = 0
@@ -52,21 +54,31 @@ class Tally:
         self.examples = other.examples | self.examples
 
 
+class Cache(StrEnum):
+    """Which of the values that may be given a sender's cache gives."""
+
+    FRESH = "fresh"
+    PREVIOUS = "previous"  # the one before the present one, as long as that may be
+    STALEST = "stalest"  # the oldest that may be
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What a sender's caches give it, and how its fetches go."""
+    """What a sender's caches give it, how its fetches go, and when it has mail."""
 
-    stale_mx: bool = False
-    stale_txt: bool = False
-    stale_policy: bool = False
+    mx: Cache = Cache.FRESH
+    txt: Cache = Cache.FRESH
+    policy: Cache = Cache.FRESH
     slow: bool = False
     """A fetch takes all the time that it may."""
     fetches_once: bool = False
     """Only its first fetch succeeds."""
+    rests: bool = False
+    """After its first delivery it sends nothing until the last event."""
 
 
 class _Course:
-    """One kind of value over time, as a fresh cache and as the stalest one give it."""
+    """One kind of value over time, as each kind of cache gives it."""
 
     def __init__(self, events: Sequence[Mapping[str, Any]], none: Any) -> None:
         starts = [event["t"] for event in events]
@@ -76,16 +88,21 @@ class _Course:
             for event, end in zip(events, (*starts[1:], float("inf")), strict=False)
         ]
         self.turns = sorted({point for start, end, _ in spans for point in (start, end) if point < float("inf")})
-        self.fresh = [none]
-        self.stale = [none]
+        self.given: dict[Cache, list[Any]] = {cache: [none] for cache in Cache}
         for turn in self.turns:
             begun = [span for span in spans if span[0] <= turn]
-            self.fresh.append(begun[-1][2] if begun else none)
-            self.stale.append(next((value for _, end, value in begun if end > turn), none))
+            kept = [value for _, end, value in begun if end > turn] or [none]
+            self.given[Cache.FRESH].append(kept[-1])
+            self.given[Cache.PREVIOUS].append(kept[-2:][0])
+            self.given[Cache.STALEST].append(kept[0])
 
-    def at(self, time: float, *, stale: bool) -> Any:
+    def at(self, time: float, cache: Cache = Cache.FRESH) -> Any:
         """Return the value that a cache gives."""
-        return (self.stale if stale else self.fresh)[bisect_right(self.turns, time)]
+        return self.given[cache][bisect_right(self.turns, time)]
+
+    def alike(self, cache: Cache) -> Cache:
+        """Return the first kind of cache that always gives the same as this one."""
+        return next(other for other in Cache if self.given[other] == self.given[cache])
 
 
 class _Scene:
@@ -103,28 +120,28 @@ class _Scene:
 
     def mx(self, _: str) -> list[tuple[int, str]]:
         # A time-line has no preferences: hosts that fail TLS are tried first, so that it shows.
-        hosts: list[str] = self._line.mx.at(self.now, stale=self._is.stale_mx)
+        hosts: list[str] = self._line.mx.at(self.now, self._is.mx)
         return [(10 + self.deliverable(host), host) for host in hosts]
 
     def txt(self, _: str) -> list[str]:
-        found: list[str] = self._line.txt.at(self.now, stale=self._is.stale_txt)
+        found: list[str] = self._line.txt.at(self.now, self._is.txt)
         return found
 
     def fetch(self, domain: str) -> bytes:
         if self._is.slow:
             self.now += self._limit
-        body: bytes | None = self._line.policy.at(self.now, stale=self._is.stale_policy)
+        body: bytes | None = self._line.policy.at(self.now, self._is.policy)
         if body is None or (self.fetched and self._is.fetches_once):
             raise ConnectionError(domain)
         self.fetched = True
         return body
 
     def deliverable(self, host: str) -> bool:
-        return host not in self._line.broken.at(self.now, stale=False)
+        return host not in self._line.broken.at(self.now)
 
     def sees_none(self) -> bool:
         """Whether this sender finds no record or no policy now."""
-        return not self.txt("") or self._line.policy.at(self.now, stale=self._is.stale_policy) is None
+        return not self.txt("") or self._line.policy.at(self.now, self._is.policy) is None
 
 
 class _Line:
@@ -142,24 +159,37 @@ class _Line:
         self.bodies = sorted({event["value"] for event in by_kind["policy"] if event["value"] is not None})
         points = {turn for course in (self.mx, self.txt, self.policy, self.broken) for turn in course.turns}
         self.begin = min(points)
-        self._moments: dict[float, list[float]] = {}
+        self._last = float(ordered[-1]["t"])
+        self._moments: dict[tuple[float, bool], list[float]] = {}
         self.critical = sorted(
             {moment for point in points for moment in (point - _MOMENT, point)} - {self.begin - _MOMENT}
         )
         longest = max((max_age(body) for body in self.bodies), default=0)
         self.end = self.critical[-1] + 2 * longest + 2 * 86_400
-        self._owner = {event["value"]: self.policy.at(event["t"], stale=False) for event in reversed(by_kind["txt"])}
+        self._owner = {event["value"]: self.policy.at(event["t"]) for event in reversed(by_kind["txt"])}
         turns = sorted({*self.txt.turns, *self.policy.turns})
-        gone = [not self.txt.at(turn, stale=False) or self.policy.at(turn, stale=False) is None for turn in turns]
+        gone = [not self.txt.at(turn) or self.policy.at(turn) is None for turn in turns]
         self._absent = [turn for turn, before, now in zip(turns, [False, *gone], gone, strict=False) if now > before]
 
-    def moments(self, start: float) -> list[float]:
+    def alike(self, circumstances: Circumstances, fetch_limit: float) -> Circumstances:
+        """Return the first circumstances that are no different here."""
+        return replace(
+            circumstances,
+            mx=self.mx.alike(circumstances.mx),
+            txt=self.txt.alike(circumstances.txt),
+            policy=self.policy.alike(circumstances.policy),
+            slow=circumstances.slow and fetch_limit > 0,
+        )
+
+    def moments(self, start: float, *, rests: bool) -> list[float]:
         """Return when a sender delivers that begins at a critical moment."""
-        known = self._moments.get(start)
+        known = self._moments.get((start, rests))
         if known is None:
             later = self.critical[bisect_right(self.critical, start) :]
             expiries = (start + max_age(body) + shift for body in self.bodies for shift in (-_MOMENT, _MOMENT))
-            known = self._moments[start] = sorted({start, *later, *expiries, self.end - 1, self.end})
+            moments = {*later, *expiries, self.end - 1, self.end}
+            known = sorted({start, *(moment for moment in moments if moment >= self._last or not rests)})
+            self._moments[start, rests] = known
         return known
 
     def absent_since(self, time: float) -> float:
@@ -169,8 +199,8 @@ class _Line:
 
     def stuck(self, body: str, identifier: str, *, complete: bool) -> bool:
         """Whether a sender that holds this at the end holds it for good though it is another body's id."""
-        texts = self.txt.at(self.end, stale=False)
-        served = self.policy.at(self.end, stale=False)
+        texts = self.txt.at(self.end)
+        served = self.policy.at(self.end)
         if not texts or served is None or f"id={identifier};" not in texts[0] or body.encode() == served:
             return False
         # Where the change was interrupted, the body that the id was published for is old but not wrong.
@@ -182,9 +212,9 @@ def _with(events: Sequence[Mapping[str, Any]], read: Any) -> list[dict[str, Any]
 
 
 def circumstances() -> Iterator[Circumstances]:
-    """Yield every combination of what caches give and how fetches go."""
-    for flags in product((False, True), repeat=5):
-        yield Circumstances(*flags)
+    """Yield every combination of what caches give, how fetches go and when there is mail."""
+    for choice in product(Cache, Cache, Cache, (False, True), (False, True), (False, True)):
+        yield Circumstances(*choice)
 
 
 def replay(
@@ -197,9 +227,10 @@ def replay(
 ) -> Tally:
     """Let senders deliver along a time-line (see `mta_sts.safety.timeline`), domain by domain.
 
-    Each of `senders` (every combination, if not given) begins once at each critical moment. What happens before `since`
-    is not counted, nor what is only its continuation (a record that was already gone). `complete` says whether the last
-    change ran to its end; where it did not, a sender that still holds what it would hold without it is not locked in.
+    Each of `senders` (every combination, if not given; those that are alike here once) begins once at each critical
+    moment. What happens before `since` is not counted, nor what is only its continuation (a record that was already
+    gone). `complete` says whether the last change ran to its end; where it did not, a sender that still holds what it
+    would hold without it is not locked in.
     """
     population = list(product(temperaments(), circumstances())) if senders is None else list(senders)
     by_domain: dict[str, list[Mapping[str, Any]]] = {}
@@ -208,7 +239,7 @@ def replay(
     tally = Tally()
     for domain, own in by_domain.items():
         line = _Line(own)
-        for temperament, are in population:
+        for temperament, are in dict.fromkeys((kind, line.alike(are, fetch_limit)) for kind, are in population):
             for start in line.critical:
                 life = _Life(domain, line, temperament, are, fetch_limit=fetch_limit, tally=tally)
                 life.deliver(start, since)
@@ -232,6 +263,7 @@ class _Life:
         self._domain = domain
         self._line = line
         self._words = f"{temperament}, {circumstances}"
+        self._rests = circumstances.rests
         self._scene = _Scene(line, circumstances, fetch_limit)
         scene = self._scene
         self._sender = Sender(
@@ -246,7 +278,7 @@ class _Life:
     def deliver(self, start: float, since: float) -> None:
         """Deliver at each moment that matters; count from `since` on."""
         scene, sender, domain = self._scene, self._sender, self._domain
-        for moment in self._line.moments(start):
+        for moment in self._line.moments(start, rests=self._rests):
             scene.now = max(scene.now, moment)
             before = sender.held.get(domain)
             delivery = sender.deliver(domain)
@@ -256,7 +288,8 @@ class _Life:
             if delivery.outcome is not Outcome.DELIVERED:
                 self._count("refused", delivery)
             elif delivery.skipped:
-                self._count("skipped" if self._asks and scene.txt(domain) else "skipped_unasked", delivery)
+                sees_its_id = any(f"id={delivery.policy_id};" in text for text in scene.txt(domain))
+                self._count("skipped" if self._asks and sees_its_id else "skipped_unasked", delivery)
             elif not delivery.policy_id and before is not None and self._lost(before, since):
                 self._count("downgraded", before)
         self._tally.senders += 1
