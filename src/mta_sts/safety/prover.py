@@ -365,20 +365,16 @@ class _Search:
             state = run.states[end]
             if state.txt is None or state.policy is None:
                 continue
-            tolerated = {state.policy} | (set() if end == last else self._owners(state.txt, run.cuts[end]))
             done = run.cuts[end]
-            for pair in self._pairs:
-                if (
-                    pair.id == state.txt
-                    and pair.body not in tolerated
-                    and (pair.body, pair.id) not in self._locked_before
-                ):
-                    self._note(Harm.LOCKED_IN, (pair.body, pair.id), frozenset(), [end], [], before=True)
-            for body, identifier, cuts, bounds in self._formable:
-                if identifier != state.txt or body in tolerated or (body, identifier) in self._locked_before:
+            held: list[tuple[str, str, list[int], list[tuple[int, int, float]]]] = list(self._formable)
+            held += [(pair.body, pair.id, [], []) for pair in self._pairs]
+            for body, identifier, cuts, bounds in held:
+                if identifier != state.txt or body == state.policy or (body, identifier) in self._locked_before:
                     continue
                 if all(cut == _NOW or run.cuts[cut] & done == run.cuts[cut] for cut in cuts):
-                    self._note(Harm.LOCKED_IN, (body, identifier), frozenset(), [end, *cuts], bounds)
+                    for published in [[]] if end == last else self._published_for_others(body, identifier, done):
+                        moments = [end, *cuts, *published]
+                        self._note(Harm.LOCKED_IN, (body, identifier), frozenset(), moments, bounds, before=not cuts)
 
     @cached_property
     def _formable(self) -> list[tuple[str, str, list[int], list[tuple[int, int, float]]]]:
@@ -403,19 +399,28 @@ class _Search:
             (self._world.policy, self._world.txt)
         }
 
-    def _owners(self, identifier: str, done: int) -> set[str | None]:
-        """Return the bodies that this id was published for: stale where the change is interrupted, but not wrong.
+    def _published_for_others(self, body: str, identifier: str, done: int) -> list[list[int]]:
+        """Return how this id can have been published for another body, as the cuts before and after that step.
 
-        Where the order of the done steps leaves open for which, it is none of them.
+        Where the change is interrupted, the body that the id was published for is stale but not wrong.
         """
         run = self._run
-        owners: set[str | None] = {one.body for one in publications(self._world) if one.id == identifier}
-        for place, step in enumerate(run.steps):
-            if step.kind is Kind.TXT and step.value == identifier and done >> place & 1:
-                ends = [cut | 1 << place for cut in run.cuts if not cut >> place & 1]
-                bodies = {run.states[run.places[end]].policy for end in ends if end in run.places and end & done == end}
-                owners |= bodies if len(bodies) == 1 else set()
-        return owners
+        if any((one.body, one.id) == (body, identifier) for one in publications(self._world)):
+            return []
+        publishing = [
+            1 << place
+            for place, step in enumerate(run.steps)
+            if step.kind is Kind.TXT and step.value == identifier and done >> place & 1
+        ]
+        if not publishing:
+            return [[]]
+        return [
+            [run.places[cut], run.places[cut | bit]]
+            for bit in publishing
+            for cut in run.cuts
+            if not cut & bit and (cut | bit) & done == cut | bit and cut | bit in run.places
+            if run.states[run.places[cut | bit]].policy != body
+        ]
 
     def _may_hold_at(self, cut: int) -> bool:
         """Whether some sender may hold a policy at this cut, and so fetch again without looking at an id."""
