@@ -168,7 +168,7 @@ def replayed(world: World, since: float) -> Tally:
 def test_every_temperament_survives_the_recorded_replacement_of_every_mx_host(
     world: World, deploy: Callable[..., Deployment]
 ) -> None:
-    """A million simulated deliveries along what the world recorded: none refused, locked in or downgraded."""
+    """All senders that differ, along what the world recorded: none refused, locked in or downgraded."""
     assert deploy(OWN | {"mx": mx("mx1"), "max_age": 10 * DAY}).up().ok
     world.advance(DAY)
     since = world.now()
@@ -176,7 +176,7 @@ def test_every_temperament_survives_the_recorded_replacement_of_every_mx_host(
         world.advance(wait)
         assert deploy(OWN | {"mx": mx("mx3"), "max_age": 10 * DAY}).up().ok
     tally = replayed(world, since)
-    assert tally.deliveries > 1_000_000
+    assert tally.deliveries > 500_000
     assert (0, 0, 0) == (tally.refused, tally.locked_in, tally.downgraded)
 
 
