@@ -17,4 +17,5 @@ host = PolicyHost(HOST, host_args)
 for domain in config.domains:
     shared = {"bucket": host.bucket_name, "target": host.target}
     published = MtaSts(domain["domain"], domain | {"host": shared})
-    pulumi.export(domain["domain"], {"id": published.policy_id, "policy": published.policy_body})
+    outputs = {"id": published.policy_id, "policy": published.policy_body, "removable_from": published.removable_from}
+    pulumi.export(domain["domain"], outputs)

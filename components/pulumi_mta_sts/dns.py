@@ -9,6 +9,7 @@ import pulumi
 import pulumi_cloudflare as cloudflare
 
 from mta_sts import Finding, MtaStsError, txt_value
+from mta_sts.caa import caa_property
 from mta_sts.names import to_ascii
 from pulumi_mta_sts.live import LookUp, look, look_all, once_a_run, provider_for, unreadable
 
@@ -150,16 +151,10 @@ def caa_stopping(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]
     for depth in range(len(labels)):
         relevant = by_name.get(".".join(labels[depth:]))
         if relevant:
-            issue = [record for record in relevant if _caa_property(record)[0] == "issue"]
-            granted = any(_caa_property(record)[1] in allowed for record in issue)
+            issue = [record for record in relevant if caa_property(record.content)[0] == "issue"]
+            granted = any(caa_property(record.content)[1] in allowed for record in issue)
             return [] if granted else issue
     return []
-
-
-def _caa_property(record: LiveRecord) -> tuple[str, str]:
-    """Return tag and issuer of `0 issue "amazon.com; parameters"` (RFC 8659 §4.1)."""
-    _, tag, value, *_ = [*record.content.split(None, 2), "", "", ""]
-    return tag.lower(), value.strip('"').split(";")[0].strip().lower()
 
 
 def effective_ttl(ttl: int) -> int:

@@ -21,18 +21,28 @@ from mta_sts import (
     render_policy,
     resolve_domain,
 )
+from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig
-from mta_sts.ledger import ADOPTED_METADATA, LiveId, PolicyVersion, next_id, read_versions
+from mta_sts.ledger import (
+    ADOPTED_METADATA,
+    ID_METADATA,
+    LIVE_METADATA,
+    LiveId,
+    PolicyVersion,
+    enforced_until,
+    next_id,
+    read_versions,
+)
 from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
-from pulumi_mta_sts import aws_access, dns
+from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
 
-CERTIFICATE_ISSUERS = ("amazon.com", "amazontrust.com", "awstrust.com", "amazonaws.com")
-"""CAA values that let ACM issue (AWS Certificate Manager documentation, "Configure a CAA record")."""
-
 _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
+
+NOW = "now"
+_AFTER_RETRACTION = "publish `mode: none` first"
 
 T = TypeVar("T")
 
@@ -48,6 +58,8 @@ class JudgedHost:
     bucket: str
     zone_ids: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    protected: bool = False
+    """Whether senders may hold an enforce policy that it has served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +69,8 @@ class Judged:
     Both maps go by resource role (`policy-host`, `sts-record`, …): `existing` to the record that stands in that
     place, whoever made it, `adopting` to those that are imported as they are in this update. Roles in `held_back`
     wait for the next one: senders must not see them before the host that stands there now is ours. `kept` are MX
-    records of hosts no longer declared that must stay. `versions` are the policies served so far, newest first.
+    records of hosts no longer declared that must stay. `versions` are the policies served so far, newest first, and
+    last those of the configuration's `history`.
     """
 
     config: DomainConfig
@@ -70,6 +83,13 @@ class Judged:
     kept: Sequence[dns.LiveRecord] = ()
     versions: Sequence[PolicyVersion] = ()
     live_id: LiveId | None = None
+    removable_from: str = NOW
+    """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
+
+    @property
+    def protected(self) -> bool:
+        """Whether senders may hold an enforce policy: without the records they would deliver without it."""
+        return self.removable_from != NOW
 
 
 def judge(
@@ -102,16 +122,17 @@ def judge(
     live, unreadable = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
     found += unreadable
     none: Mapping[str, Sequence[PolicyVersion]] = {}
-    versions = collect(found, lambda: _versions(configs, host.bucket, opts), none)
+    versions = collect(found, lambda: ledger_of([config.domain for config in configs], host.bucket, opts), none)
+    elsewhere = former_host.served_now([config for config in configs if not versions.get(config.domain)])
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
         result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain, ()))
         if config.domain in versions:  # else the host's own finding says why nothing is known
-            findings += _step_findings(result)
+            findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
         per_domain[index] += findings
-        _warn(config.domain, per_domain[index])
+        warn(config.domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
     raise_together(found)
     return judged
@@ -126,13 +147,13 @@ def collect(found: list[Finding], read: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
-def _warn(domain: str, findings: Sequence[Finding]) -> None:
-    """Log the warnings about a domain, each once a run: the program and the component both judge."""
+def warn(subject: str, findings: Sequence[Finding]) -> None:
+    """Log the warnings about a domain or host, each once a run: the program and the component both judge."""
     warned: set[tuple[str, str]] = once_a_run(("warned",), set)
     for finding in findings:
-        if finding.severity is Severity.WARNING and (domain, finding.message) not in warned:
-            warned.add((domain, finding.message))
-            pulumi.log.warn(f"{domain}: {finding.message} [{finding.rule}]")
+        if finding.severity is Severity.WARNING and (subject, finding.message) not in warned:
+            warned.add((subject, finding.message))
+            pulumi.log.warn(f"{subject}: {finding.message} [{finding.rule}]")
 
 
 def raise_together(findings: Sequence[Finding]) -> None:
@@ -200,8 +221,8 @@ def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
     return [Finding("caa-forbids-certificate", "domain", message)]
 
 
-def _versions(
-    configs: Sequence[DomainConfig], bucket: str, opts: pulumi.ResourceOptions | None
+def ledger_of(
+    domains: Sequence[str], bucket: str, opts: pulumi.ResourceOptions | None
 ) -> Mapping[str, Sequence[PolicyVersion]]:
     """Return the policy versions of each domain, newest first, read once a run.
 
@@ -211,7 +232,7 @@ def _versions(
         return {}
     s3 = aws_access.s3_client(opts)
     known: dict[str, Sequence[PolicyVersion]] = once_a_run(("versions", s3, bucket), dict)
-    missing = [config.domain for config in configs if config.domain not in known]
+    missing = [domain for domain in domains if domain not in known]
     with ThreadPoolExecutor(max_workers=16) as pool:
         known.update(zip(missing, pool.map(lambda domain: read_versions(s3, bucket, domain), missing), strict=True))
     return known
@@ -231,11 +252,14 @@ def _judge_domain(
         findings += [_exists_already(role, record) for role, record in foreign.items()]
     live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
     hosts = [LiveMx(record.content, record.modified, dns.effective_ttl(record.ttl)) for record in live_mx]
-    retiring = retiring_hosts(config.policy.mx, hosts, newest)
+    versions = (*versions, *config.history)
+    retiring = retiring_hosts(config.policy.mx, hosts, next(iter(versions), None))
     findings += _mx_findings(config, [host.host for host in hosts], retiring)
     live_id = _live_id(existing.get("sts-record"))
     kept, notes = _kept(config, live_mx, hosts, versions, live_id)
     findings += notes
+    if config.adopt and "sts-record" in foreign and not versions:
+        findings.append(former_host.history_missing(config.domain))
     body = render_policy(replace(config.policy, mx=(*config.policy.mx, *retiring)))
     otherwise = live_id.id if live_id else datetime.fromtimestamp(outside().now(), UTC).date().isoformat()
     held_back: frozenset[str] = frozenset()
@@ -244,29 +268,55 @@ def _judge_domain(
         foreign |= {role: existing[role] for role in _PUBLISHING if role in existing}
         new = ["sts-record", *(f"mx-{entry.host}" for entry in config.mx if config.manage_mx)]
         held_back = frozenset(role for role in new if role not in existing)
+    policy_id = next_id(body, newest, config.epoch, otherwise)
     judged = Judged(
         config=config,
         zone_id=zone_id,
         body=body,
-        policy_id=next_id(body, newest, config.epoch, otherwise),
+        policy_id=policy_id,
         adopting=foreign,
         existing=existing,
         held_back=held_back,
         kept=kept,
         versions=versions,
         live_id=live_id,
+        removable_from=_removable_from(config, versions, live_id, policy_id),
     )
     return judged, findings
 
 
-def _step_findings(judged: Judged) -> list[Finding]:
-    """Return what stands against the step to enforce, if this is one."""
+def _removable_from(
+    config: DomainConfig, versions: Sequence[PolicyVersion], live_id: LiveId | None, policy_id: str
+) -> str:
+    if config.mode == "enforce":
+        return _AFTER_RETRACTION
+    now = outside().now()
+    if live_id is not None and live_id.id != policy_id:
+        # This update takes the id away: counted from now, as the next plan will count from the new record.
+        versions = (PolicyVersion("", {ID_METADATA: policy_id, LIVE_METADATA: str(live_id)}, now), *versions)
+        live_id = LiveId(policy_id, now, live_id.ttl)
+    until = enforced_until(versions, live_id, now)
+    if until is None:
+        return _AFTER_RETRACTION
+    return datetime.fromtimestamp(until, UTC).isoformat(timespec="minutes") if until else NOW
+
+
+def _step_findings(judged: Judged, elsewhere: former_host.Serving | None) -> list[Finding]:
+    """Return what stands against the step to enforce, if this is one.
+
+    A domain that enforces elsewhere has taken it, as far as that is seen live and not only stated.
+    """
     if judged.config.mode != "enforce":
         return []
+    versions = judged.versions
+    findings: list[Finding] = []
+    if elsewhere is not None:
+        findings = former_host.not_live(judged.config, judged.live_id, elsewhere)
+        versions = () if findings else versions
     from mta_sts.promotion import check_step  # noqa: PLC0415  reading evidence loads more than most runs need
 
     now = datetime.fromtimestamp(outside().now(), UTC)
-    return check_step(judged.config, parse_policy(judged.body), judged.versions, now)
+    return [*findings, *check_step(judged.config, parse_policy(judged.body), versions, now)]
 
 
 def _kept(
@@ -420,6 +470,11 @@ def _exists_already(role: str, record: dns.LiveRecord) -> Finding:
         "then publishes yours), or remove it"
     )
     return Finding("record-exists", "domain", f"{role}: {message}")
+
+
+def live_id_at(name: str, live: Sequence[dns.LiveRecord]) -> LiveId | None:
+    """Return the id that the one MTA-STS record at a name shows (RFC 8461 §3.1), None where there is none."""
+    return _live_id(_existing_text([record for record in live if record.name == name], name, "v=STSv1")[0])
 
 
 def _live_id(record: dns.LiveRecord | None) -> LiveId | None:

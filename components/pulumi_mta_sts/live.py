@@ -7,12 +7,18 @@ of `apply` comes after other resources were made.
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
+import grpc
 import pulumi
+from google.protobuf import struct_pb2
+from pulumi.runtime import rpc
+from pulumi.runtime._context import wrap_with_context
+from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import get_monitor
 
 # Pulumi's own synchronous invokes stand on this; taken directly, many invokes can wait at once.
@@ -29,6 +35,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_REASON = 300  # characters
+_MOST_AT_ONCE = 64
 
 _runs: WeakKeyDictionary[Any, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
 
@@ -70,14 +77,38 @@ class LookUp:
 
 
 async def look(look_up: LookUp, provider: pulumi.ProviderResource | None) -> Any:
-    """Call a provider function now; raises what the provider answered."""
-    # The SDK's version, as its resources name it: else the engine starts a second default provider for invokes.
-    sdk_version = version(f"pulumi-{look_up.function.partition(':')[0]}")
-    options = pulumi.InvokeOptions(provider=provider, version=sdk_version)
-    answer = await pulumi.runtime.invoke_async(look_up.function, look_up.args, options)
-    if answer is None:
-        raise LookupError("the provider's configuration is not known yet in this preview")
-    return answer
+    """Call a provider function now; raises what the provider answered.
+
+    As `pulumi.runtime.invoke_async`, but in threads of its own: the SDK's all wait for the engine when it registers
+    many resources, and the engine waits for a barrier that asks something here.
+    """
+    reference = ""
+    if provider is not None:
+        urn, identifier = await pulumi.Output.all(provider.urn, provider.id).future() or ("", None)
+        if not identifier:
+            raise LookupError("the provider's configuration is not known yet in this preview")
+        reference = f"{urn}::{identifier}"
+    arguments = struct_pb2.Struct()
+    arguments.update(look_up.args)
+    request = resource_pb2.ResourceInvokeRequest(
+        tok=look_up.function,
+        args=arguments,
+        provider=reference,
+        # The SDK's version, as its resources name it: else the engine starts a second default provider for invokes.
+        version=version(f"pulumi-{look_up.function.partition(':')[0]}"),
+        acceptResources=True,
+    )
+    monitor: Any = get_monitor()
+    asked = wrap_with_context(monitor.Invoke)  # type: ignore[no-untyped-call]
+    threads = once_a_run(("threads",), lambda: ThreadPoolExecutor(_MOST_AT_ONCE, "mta-sts-look-up"))
+    try:
+        answer = await asyncio.get_running_loop().run_in_executor(threads, asked, request)
+    except grpc.RpcError as error:
+        raise RuntimeError(f"invoke of {look_up.function} failed: {error.details()}") from error
+    if answer.failures:
+        reasons = "; ".join(f"{failure.reason} ({failure.property})" for failure in answer.failures)
+        raise RuntimeError(f"invoke of {look_up.function} failed: {reasons}")
+    return rpc.deserialize_properties(getattr(answer, "return"))
 
 
 def look_all(look_ups: Sequence[LookUp], provider: pulumi.ProviderResource | None) -> tuple[list[Any], list[Finding]]:

@@ -6,13 +6,14 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import render_sts_record, render_tlsrpt_record, txt_presentation
+from mta_sts import Finding, render_sts_record, render_tlsrpt_record, txt_presentation
 from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, LIVE_METADATA, policy_key
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.barriers import edge_serves, policy_is_current
-from pulumi_mta_sts.judgement import Judged, JudgedHost, judge
+from pulumi_mta_sts.judgement import Judged, JudgedHost, collect, judge, raise_together
 from pulumi_mta_sts.live import all_behind
 from pulumi_mta_sts.policy_host import PolicyHost, PolicyHostArgs, judge_host
+from pulumi_mta_sts.stack_state import names_in_state
 
 
 class SharedHost(TypedDict):
@@ -55,6 +56,8 @@ class MtaStsArgs(TypedDict):
     """What evidence must reach: `days` (7), `sessions` (10), `organizations` (2), `fresh_days` (14)."""
     adopt: NotRequired[bool | None]
     """Import records that exist already; they stay as they are in that update, and the next one publishes."""
+    history: NotRequired[list[Any] | None]
+    """Policies that senders may hold from before the domain came here, newest first, as `mta-sts adopt` prints them."""
     txt_ttl: NotRequired[int | None]
     """Seconds resolvers may keep the TXT records: 300 by default."""
     mx_ttl: NotRequired[int | None]
@@ -80,6 +83,8 @@ class MtaSts(pulumi.ComponentResource):
     """Name of the MTA-STS discovery record."""
     tlsrpt_record_name: pulumi.Output[str | None]
     """Name of the TLS reporting record, where reports are asked for."""
+    removable_from: pulumi.Output[str]
+    """From when the domain may be taken off: `now`, a time (RFC 3339), or what has to be done first."""
 
     def __init__(self, name: str, args: MtaStsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Publish MTA-STS for one domain.
@@ -94,8 +99,12 @@ class MtaSts(pulumi.ComponentResource):
         }
         host = JudgedHost(shared["bucket"]) if shared else judge_host(host_name, host_args, opts, path="")
         (judged,) = judge([args], host, opts, path="")
-        super().__init__("mta-sts:index:MtaSts", name, {}, opts)
         config = judged.config
+        found: list[Finding] = []
+        none: frozenset[str] = frozenset()
+        here_already = collect(found, names_in_state, none) if config.adopt and judged.existing else none
+        raise_together(found)
+        super().__init__("mta-sts:index:MtaSts", name, {}, opts)
 
         if shared:
             target = shared["target"]
@@ -123,7 +132,9 @@ class MtaSts(pulumi.ComponentResource):
 
         def record(role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
             """Register the record of one role."""
-            standing = judged.existing.get(role) if config.adopt else None
+            declared_mx = role.startswith("mx-") and role not in leaving
+            wanted_here = config.adopt and f"{name}-{role}" not in here_already
+            standing = judged.existing.get(role) if wanted_here else None
             made: pulumi.Resource = dns.make(
                 f"{name}-{role}",
                 judged.zone_id,
@@ -134,7 +145,9 @@ class MtaSts(pulumi.ComponentResource):
                     import_=f"{standing.zone_id}/{standing.id}" if standing else None,
                     hooks=hooks(role),
                     # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
-                    retain_on_delete=role.startswith("mx-") and role not in leaving,
+                    retain_on_delete=declared_mx,
+                    # The engine keeps what a protected resource depends on as well: policy, host, report address.
+                    protect=judged.protected and (declared_mx or role == "sts-record"),
                 ),
                 adopting=judged.adopting.get(role),
             )
@@ -168,6 +181,7 @@ class MtaSts(pulumi.ComponentResource):
         self.policy_body = pulumi.Output.from_input(judged.body.decode())
         self.sts_record_name = pulumi.Output.from_input(f"_mta-sts.{config.domain}")
         self.tlsrpt_record_name = pulumi.Output.from_input(f"_smtp._tls.{config.domain}" if config.reports else None)
+        self.removable_from = pulumi.Output.from_input(judged.removable_from)
         self.register_outputs(
             {
                 "policy_id": self.policy_id,
@@ -175,6 +189,7 @@ class MtaSts(pulumi.ComponentResource):
                 "policy_body": self.policy_body,
                 "sts_record_name": self.sts_record_name,
                 "tlsrpt_record_name": self.tlsrpt_record_name,
+                "removable_from": self.removable_from,
             }
         )
 

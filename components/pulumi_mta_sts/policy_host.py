@@ -4,16 +4,29 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import Finding, MtaStsError, normalise_host
+from mta_sts import Finding, MtaStsError, Severity, normalise_host
+from mta_sts.ledger import enforced_until, served_domains
 from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns
-from pulumi_mta_sts.judgement import JudgedHost, caa_findings, collect, find_zone_id, known_zones, raise_together
+from pulumi_mta_sts.judgement import (
+    JudgedHost,
+    caa_findings,
+    collect,
+    find_zone_id,
+    known_zones,
+    ledger_of,
+    live_id_at,
+    raise_together,
+    warn,
+)
+from pulumi_mta_sts.outside import outside
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 """CloudFront's managed cache policy: an edge that keeps nothing can't serve yesterday's file under today's id."""
@@ -71,6 +84,7 @@ class PolicyHost(pulumi.ComponentResource):
         """
         judged = judge_host(name, args, opts)
         raise_together(judged.findings)
+        warn(name, judged.findings)
         bucket_name, hosted = judged.bucket, judged.zone_ids
         super().__init__("mta-sts:index:PolicyHost", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
@@ -82,7 +96,7 @@ class PolicyHost(pulumi.ComponentResource):
             # The history in it ends with the bucket: nothing else may delete a version.
             force_destroy=True,
             tags=tags,
-            opts=child,
+            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=judged.protected)),
         )
         settings = _bucket_settings(name, bucket, child)
         validation = _certificate(name, hosted, tags, child, opts)
@@ -139,12 +153,18 @@ def judge_host(
         if domain in zone_ids:
             findings.append(Finding("domain-twice", f"{place}domain", f"{domain} is listed twice; list it once"))
         zone_ids[domain], places[domain] = zone_id, place
-    findings += _too_many(len(entries), args.get("certificate_names"))
+    held: tuple[list[str], bool] = ([], False)
+    if bucket and known is not None:
+        held = collect(findings, lambda: _still_held(bucket, zone_ids, known, findings, opts), held)
+    kept, protected = held
+    findings += _too_many(len(entries) + len(kept), args.get("certificate_names"))
     live, unreadable = dns.records(
         [zone_id for zone_id in zone_ids.values() if isinstance(zone_id, str) and zone_id], opts
     )
     findings += unreadable
     for domain, zone_id in zone_ids.items():
+        if domain in kept:
+            continue
         stopping = caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
         findings += [Finding(f.rule, f"{places[domain]}{f.path}", f.message) for f in stopping]
     if zone_ids and min(len(_policy_host(domain)) for domain in zone_ids) > _LONGEST_FIRST_NAME:
@@ -153,7 +173,44 @@ def judge_host(
             "first name; serve these domains together with a shorter one"
         )
         findings.append(Finding("certificate-name-too-long", "domains", message))
-    return JudgedHost(bucket, zone_ids, findings)
+    return JudgedHost(bucket, zone_ids, findings, protected)
+
+
+def _still_held(
+    bucket: str,
+    zone_ids: dict[str, pulumi.Input[str]],
+    known: Sequence[dns.Zone],
+    findings: list[Finding],
+    opts: pulumi.ResourceOptions | None,
+) -> tuple[list[str], bool]:
+    """Add to `zone_ids` each domain no longer listed whose enforce policy senders may hold: it is served on.
+
+    Returns those domains, and whether any policy of the bucket may be held so.
+    """
+    now = outside().now()
+    served = served_domains(aws_access.s3_client(opts), bucket)
+    versions = ledger_of(served, bucket, opts)
+    zones = {domain: find_zone_id(domain, None, zone_ids.get(domain), known)[0] for domain in served}
+    live, _ = dns.records([zone for zone in zones.values() if isinstance(zone, str) and zone], opts)
+    kept = []
+    protected = False
+    for domain, zone_id in zones.items():
+        here = live.get(zone_id, []) if isinstance(zone_id, str) else []
+        until = enforced_until(versions[domain], live_id_at(f"_mta-sts.{domain}", here), now)
+        protected = protected or until != 0.0
+        if until == 0.0 or domain in zone_ids:
+            continue
+        when = (
+            datetime.fromtimestamp(until, UTC).isoformat(timespec="minutes") if until else "it publishes `mode: none`"
+        )
+        message = (
+            f"{domain} is no longer listed, but senders may hold its enforce policy until {when}: it stays on this "
+            "policy host, and its records are protected; declare it with `mode: none` and take it off after that"
+        )
+        findings.append(Finding("domain-kept", "domains", message, Severity.WARNING))
+        zone_ids[domain] = zone_id
+        kept.append(domain)
+    return kept, protected
 
 
 def _bucket_name(name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None) -> str:

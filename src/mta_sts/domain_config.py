@@ -6,12 +6,16 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mta_sts.findings import Finding, MtaStsError, Severity, errors
+from mta_sts.history import check_history, history_versions
 from mta_sts.names import LONGEST_NAME, name_problem, to_ascii
 from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, check_size, render_policy
 from mta_sts.records import check_rua
+
+if TYPE_CHECKING:
+    from mta_sts.ledger import PolicyVersion
 
 DEFAULT_TTL = 300
 """Seconds: how long resolvers keep our records, and so the least time that a change takes to be seen."""
@@ -22,7 +26,7 @@ DEFAULT_MAX_AGE = {Mode.TESTING: 86_400, Mode.NONE: 86_400, Mode.ENFORCE: 1_209_
 
 _KEYS = (
     "domain", "mx", "mode", "max_age", "reports", "zone", "zone_id", "host", "manage_mx", "epoch", "acknowledge",
-    "adopt", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags", "evidence", "thresholds",
+    "adopt", "history", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags", "evidence", "thresholds",
 )  # fmt: skip
 _TTL_KEYS = ("txt_ttl", "mx_ttl", "cname_ttl")
 _THRESHOLDS = ("days", "sessions", "organizations", "fresh_days")
@@ -69,6 +73,8 @@ class DomainConfig:
     """What evidence must reach, by field of `mta_sts.evidence.Thresholds`; those left out keep their defaults."""
     evidence: Mapping[str, Any] | None = field(default=None, hash=False)
     """The document of the evidence file, for the step from testing to enforce."""
+    history: tuple[PolicyVersion, ...] = field(default=(), hash=False)
+    """What senders may hold from before the domain came here, newest first."""
 
     @property
     def policy(self) -> Policy:
@@ -118,6 +124,7 @@ def check_domain(config: Any) -> list[Finding]:
     findings += _check_reports(config, mode)
     findings += _check_acknowledged(config)
     findings += _check_settings(config)
+    findings += check_history(config.get("history"))
     if not errors(findings):
         try:
             body = render_policy(_resolve(config).policy)
@@ -156,6 +163,7 @@ def _resolve(config: Mapping[str, Any]) -> DomainConfig:
         wait_limit=int(_given(config, "wait_limit", DEFAULT_WAIT_LIMIT)),
         thresholds={key: int(value) for key, value in _given(config, "thresholds", {}).items()},
         evidence=_whole_numbers(_given(config, "evidence")),
+        history=history_versions(_given(config, "history", ())),
         **{key: int(_given(config, key, DEFAULT_TTL)) for key in _TTL_KEYS},
     )
 

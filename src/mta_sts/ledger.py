@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mta_sts.findings import Finding, MtaStsError
 from mta_sts.identifier import content_id, policy_id
-from mta_sts.policy import Policy, parse_policy
+from mta_sts.policy import Mode, Policy, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,13 +38,15 @@ LONGEST_MAX_AGE = 31_557_600
 class PolicyVersion:
     """One version of a domain's policy object; a delete marker has neither body nor metadata.
 
-    `written` is in seconds since the epoch.
+    `written` and `ends` are in seconds since the epoch. One without a version id was never in the bucket: the
+    configuration states it as `history`, and `ends` where it says until when that policy may be held.
     """
 
     version_id: str
     metadata: Mapping[str, str]
     written: float = 0.0
     body: str | None = None
+    ends: float | None = None
 
     @property
     def policy(self) -> Policy | None:
@@ -91,24 +93,32 @@ def held_policies(versions: Sequence[PolicyVersion], live: LiveId | None, now: f
     A policy may be held until the last moment that its id was visible + the record's TTL + a fetch + its max_age:
     senders that see an unchanged id renew what they hold without fetching, so the end is when the id went, not when
     the bytes went. When an id went is known from later versions, which note the record as it was when they were
-    planned; what nothing bounds counts as held. `versions` come newest first.
+    planned; what nothing bounds counts as held. `versions` come newest first, those that the configuration states last.
     """
     held: list[HeldPolicy] = []
     seen_later: list[LiveId] = [live] if live is not None else []
     own_ids = [version.metadata.get(ID_METADATA, "") for version in versions]
     for index, version in enumerate(versions):
         policy = version.policy
-        later = set(own_ids[:index])
+        # One id may stand for several bodies where edges differed before the domain came here.
+        later = {each for each in own_ids[:index] if each != own_ids[index]}
         ends = [seen.since + seen.ttl for seen in seen_later if seen.id in later]
         visible_until = min(ends, default=None)
         if policy is not None:
             until = None if visible_until is None else visible_until + FETCH_SECONDS + policy.max_age
+            until = version.ends if version.ends is not None else until
             if until is None or until > now:
                 held.append(HeldPolicy(policy, own_ids[index], until))
         noted = LiveId.parse(version.metadata.get(LIVE_METADATA, ""))
         if noted is not None:
             seen_later.append(noted)
     return held
+
+
+def enforced_until(versions: Sequence[PolicyVersion], live: LiveId | None, now: float) -> float | None:
+    """Return until when some sender may hold an enforce policy: 0 where none can, None while nothing bounds it."""
+    ends = [held.until for held in held_policies(versions, live, now) if held.policy.mode is Mode.ENFORCE]
+    return None if None in ends else max((end for end in ends if end is not None), default=0.0)
 
 
 def policy_key(domain: str) -> str:
@@ -158,9 +168,22 @@ def read_versions(s3: S3Client, bucket: str, domain: str) -> list[PolicyVersion]
     return versions
 
 
-def newest_version(s3: S3Client, bucket: str, domain: str) -> PolicyVersion | None:
-    """Return the newest version of a domain's policy object, or None where none was ever written."""
-    return next(iter(read_versions(s3, bucket, domain)), None)
+def served_domains(s3: S3Client, bucket: str) -> list[str]:
+    """Return the domains whose policy stands in a bucket, none where there is no bucket; raises as `read_versions`."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only when S3 is read
+
+    try:
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+        keys = [entry["Key"] for page in pages for entry in page.get("Versions", []) if entry["IsLatest"]]
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "NoSuchBucket":
+            return []
+        raise _unreadable(bucket, "", f"S3 answered {code}") from error
+    except BotoCoreError as error:
+        raise _unreadable(bucket, "", str(error)) from error
+    suffix = policy_key("")
+    return sorted(key.removesuffix(suffix) for key in keys if key.endswith(suffix))
 
 
 def _unreadable(bucket: str, key: str, reason: str) -> MtaStsError:

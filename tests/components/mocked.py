@@ -37,6 +37,7 @@ OWN = "Managed by pulumi-mta-sts; a change by hand can stop mail."
 ZONES = "cloudflare:index/getZones:getZones"
 RECORDS = "cloudflare:index/getDnsRecords:getDnsRecords"
 CALLER = "aws:index/getCallerIdentity:getCallerIdentity"
+STATE = "pulumi:pulumi:readStackResourceOutputs"
 
 OBJECT = "aws:s3/bucketObjectv2:BucketObjectv2"
 RECORD = "cloudflare:index/dnsRecord:DnsRecord"
@@ -60,13 +61,17 @@ class Answer(grpc.RpcError):
 
 @dataclass
 class World(mocks.Mocks):
-    """Zones, records, served policies and the account; `failing` maps a function (or `s3`, `sts`) to its error."""
+    """Zones, records, served policies and the account; `failing` maps a function (or `s3`, `sts`) to its error.
+
+    `state` are the URNs that the stack's state holds.
+    """
 
     zones: dict[str, str] = field(default_factory=lambda: {"zone-1": "example.com"})
     statuses: dict[str, str] = field(default_factory=dict)
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     versions: dict[str, tuple[str, dict[str, str] | None]] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
+    state: list[str] = field(default_factory=list)
     account: str = ACCOUNT
     own_account: str = ACCOUNT
     failing: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +100,8 @@ class World(mocks.Mocks):
             return {"results": results}
         if args.token == RECORDS:
             return {"results": self.records.get(args.args["zoneId"], [])}
+        if args.token == STATE:
+            return {"outputs": {urn: {} for urn in self.state}}
         assert args.token == CALLER
         return {"accountId": self.account}
 
@@ -137,6 +144,9 @@ class World(mocks.Mocks):
             return str(failing)
         if operation == "GetCallerIdentity":
             return {"Account": self.own_account}
+        if operation == "ListObjectVersions" and "Prefix" not in given:
+            entries = [self._entry(domain) for domain, (_, metadata) in self.versions.items() if metadata is not None]
+            return {"Versions": entries}
         domain = given.get("Prefix", given.get("Key", "")).partition("/")[0]
         version_id, metadata = self.versions.get(domain, ("", None))
         if operation == "GetObject":
@@ -145,8 +155,13 @@ class World(mocks.Mocks):
         assert operation == "ListObjectVersions"
         if not version_id:
             return {}
-        entry = {"Key": given["Prefix"], "VersionId": version_id, "IsLatest": True, "LastModified": datetime.now(UTC)}
+        entry = self._entry(domain)
         return {"DeleteMarkers": [entry]} if metadata is None else {"Versions": [entry]}
+
+    def _entry(self, domain: str) -> dict[str, Any]:
+        version_id, _ = self.versions[domain]
+        key = f"{domain}/.well-known/mta-sts.txt"
+        return {"Key": key, "VersionId": version_id, "IsLatest": True, "LastModified": datetime.now(UTC)}
 
 
 def token(host: str) -> str:
@@ -165,6 +180,11 @@ class Registered:
     def type(self) -> str:
         """The type token."""
         return str(self.request.type)
+
+    @property
+    def protect(self) -> bool:
+        """Whether the engine may not delete it."""
+        return bool(self.request.protect)
 
     @property
     def dependencies(self) -> set[str]:

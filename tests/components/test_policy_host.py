@@ -9,10 +9,11 @@ from typing import Any
 import pulumi
 import pytest
 from pulumi_mta_sts import MtaSts, PolicyHost
+from pulumi_mta_sts.dns import MARK
 from pulumi_mta_sts.policy_host import CACHING_DISABLED
 from py_mini_racer import MiniRacer
 
-from tests.components.mocked import ACCOUNT, CALLER, OWN, RECORD, TARGET, Run, World, deploy, refusal, token
+from tests.components.mocked import ACCOUNT, OWN, RECORD, TARGET, Run, World, deploy, refusal, token
 
 DOMAINS: dict[str, Any] = {"domains": [{"domain": "example.com"}, {"domain": "lists.example.com"}]}
 
@@ -154,9 +155,8 @@ def test_two_hosts_in_one_account_do_not_meet(world: World) -> None:
         assert 2 == len(names)
 
 
-def test_a_given_bucket_needs_no_account(world: World) -> None:
-    """The name is known from the configuration alone."""
-    world.failing[CALLER] = {"says": "no credentials"}
+def test_a_given_bucket_keeps_its_name(world: World) -> None:
+    """The name is the configuration's; tags go on everything that takes them."""
     run = host(world, DOMAINS | {"bucket": "my-policies", "tags": {"team": "mail"}})
     assert "my-policies" == run["host-bucket"].inputs["bucket"]
     tagged = {name for name, each in run.registered.items() if each.inputs.get("tags") == {"team": "mail"}}
@@ -270,3 +270,30 @@ def test_the_function_maps_a_host_to_its_policy_alone(edge: MiniRacer, name: str
     assert expected == answer.get("statusCode", answer.get("uri"))
     if isinstance(expected, str):
         assert {} == answer["querystring"]
+
+
+def serves(world: World, domain: str, mode: str) -> None:
+    """Let a policy of a domain stand in the bucket, under the id that its record shows."""
+    world.versions[domain] = ("v1", {"sts-id": "id1"})
+    world.bodies[domain] = f"version: STSv1\nmode: {mode}\nmx: mx.example.com\nmax_age: 86400\n".encode()
+    world.has("TXT", f"_mta-sts.{domain}", '"v=STSv1; id=id1;"', comment=MARK, modifiedOn="2026-01-01T00:00:00Z")
+
+
+def test_a_domain_taken_from_the_list_is_served_while_its_enforce_policy_may_be_held(
+    world: World,
+) -> None:
+    """Alias, certificate name and bucket stay, with the reason; a testing policy holds nothing up."""
+    serves(world, "old.example.com", "enforce")
+    serves(world, "trial.example.com", "testing")
+    run = host(world, DOMAINS)
+    aliases = [f"mta-sts.{name}example.com" for name in ("", "lists.", "old.")]
+    assert aliases == run["host-distribution"].inputs["aliases"]
+    assert run["host-validation-old.example.com"].inputs["zoneId"] == "zone-1"
+    assert run["host-bucket"].protect
+    assert any("old.example.com is no longer listed" in line for line in run.warnings)
+
+
+def test_a_bucket_with_testing_policies_alone_is_not_protected(world: World) -> None:
+    """What no sender relies on can be destroyed at once."""
+    serves(world, "example.com", "testing")
+    assert not host(world, DOMAINS)["host-bucket"].protect

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pulumi_mta_sts.outside import outside, use
 
 from sandbox.deployment import Deployment
 from sandbox.world.client import World
@@ -24,12 +25,13 @@ REASON = "tested in the sandbox"
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    """Run a world as long as the test; put the environment back, because a deployment replaces it."""
-    before = dict(os.environ)
+    """Run a world as long as the test; put environment and outside back, because a deployment replaces them."""
+    before, looked_at = dict(os.environ), outside()
     with World(tmp_path / "sandbox") as running:
         yield running
     os.environ.clear()
     os.environ.update(before)
+    use(looked_at)
 
 
 @pytest.fixture

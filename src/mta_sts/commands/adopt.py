@@ -1,0 +1,88 @@
+"""`mta-sts adopt`: how a domain that publishes MTA-STS elsewhere moves in, without any sender noticing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mta_sts.commands.reports import speak_utf8
+from mta_sts.network_options import add_network_options, network_of
+
+if TYPE_CHECKING:
+    import argparse
+
+    from mta_sts.adoption.plan import Adoption
+    from mta_sts.network_options import Network
+
+EXIT_CLEAR = 0
+EXIT_STOPPED = 1
+EXIT_USAGE = 64
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    text = "plan how a domain that publishes MTA-STS elsewhere moves in: configuration, import file, dated order"
+    parser = commands.add_parser(
+        "adopt",
+        help=text,
+        description=f"{text}. It only reads. With CLOUDFLARE_API_TOKEN set, record ids are looked up.",
+        epilog="Exit codes: 0 nothing stands against the move, 1 something does (every reason is shown, with the plan "
+        "as far as it can be made), 64 usage: nothing was written.",
+    )
+    parser.add_argument("domain", metavar="DOMAIN", help="the mail domain, such as example.com")
+    parser.add_argument("--json", action="store_true", help="print everything as one JSON document")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead, whole or not at all")
+    add_network_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, plan, print, and return 0, 1 or 64."""
+    from mta_sts.domain_config import check_domain  # noqa: PLC0415  a light start for --help
+    from mta_sts.files import write_whole  # noqa: PLC0415
+    from mta_sts.findings import errors  # noqa: PLC0415
+
+    wrong = [found for found in check_domain({"domain": options.domain, "mode": "none"}) if found.path == "domain"]
+    if wrong:
+        print(f"mta-sts adopt: {wrong[0].message}", file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        network = network_of(options)
+        adoption = _look(options.domain, network)
+    except ValueError as error:
+        print(f"mta-sts adopt: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    from mta_sts.adoption.writers import to_json, to_text  # noqa: PLC0415
+
+    text = to_json(adoption) if options.json else to_text(adoption)
+    if options.output:
+        try:
+            write_whole(Path(options.output), text)
+        except OSError as error:
+            print(
+                f"mta-sts adopt: {options.output}: {error.strerror}; name a file that can be written", file=sys.stderr
+            )
+            return EXIT_USAGE
+    else:
+        speak_utf8(always=options.json)
+        sys.stdout.write(text)
+    return EXIT_STOPPED if errors(adoption.findings) else EXIT_CLEAR
+
+
+def _look(domain: str, network: Network) -> Adoption:
+    """Return the plan from what stands in the world now."""
+    import asyncio  # noqa: PLC0415  a light start for --help
+    import os  # noqa: PLC0415
+
+    from mta_sts.adoption.observe import observe  # noqa: PLC0415
+    from mta_sts.adoption.plan import plan  # noqa: PLC0415
+    from mta_sts.adoption.zone import ZoneUnreadError, read_zone  # noqa: PLC0415
+    from mta_sts.names import to_ascii  # noqa: PLC0415
+
+    name = to_ascii(domain)
+    try:
+        records, unread = read_zone(name, os.environ), ""
+    except ZoneUnreadError as error:
+        records, unread = None, str(error)
+    return plan(asyncio.run(observe(name, network, records, unread)))
