@@ -2,9 +2,9 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 PY = .venv/bin/python
-ROOTS = src/mta_sts components/pulumi_mta_sts sandbox
+ROOTS = src/mta_sts components/pulumi_mta_sts policies/pulumi_mta_sts_policies sandbox
 
-.PHONY: help up preview walk down test lint format bench
+.PHONY: help up preview check walk down test lint format bench
 help: ## What can be made.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1 - /'
 
@@ -12,8 +12,12 @@ up: .venv/.ready ## Deploy the sandbox stack, then deliver mail to its domains.
 	@$(PY) -m sandbox up
 preview: .venv/.ready ## Show what `make up` would change.
 	@$(PY) -m sandbox preview
+check: .venv/.ready ## Run `mta-sts check` on what the sandbox publishes.
+	@$(PY) -m sandbox check
 walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute).
 	@$(PY) -m sandbox walk
+chaos: .venv/.ready ## Interrupt many changes at every step, and let a million senders judge (half an hour).
+	@$(PY) -m sandbox.chaos
 down: .venv/.ready ## End the sandbox's processes and throw its world and state away.
 	@$(PY) -m sandbox down
 
@@ -26,9 +30,11 @@ lint: .venv/.ready ## Ruff and mypy.
 	$(PY) -m mypy $(ROOTS)
 	$(PY) -m mypy __main__.py
 	$(PY) -m mypy components/__main__.py
-bench: .venv/.ready ## Benchmarks: reports beside parsedmarc, the safety proof.
+	$(PY) -m mypy policies/__main__.py
+bench: .venv/.ready ## Benchmarks: reports beside parsedmarc, the safety proof, checks beside checkdmarc.
 	$(PY) benchmarks/reports.py
 	$(PY) benchmarks/safety.py
+	$(PY) benchmarks/check.py
 format: .venv/.ready ## Let ruff format and fix.
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -38,5 +44,5 @@ format: .venv/.ready ## Let ruff format and fix.
 	@echo "Installing into .venv ($$($(PYTHON) --version))"
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(PY) -m pip install --quiet --editable '.[pulumi]' --group dev
+	@$(PY) -m pip install --quiet --editable '.[pulumi,policies]' --group dev
 	@touch $@

@@ -12,9 +12,8 @@ import pulumi
 
 from mta_sts import MtaStsError
 from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
-from mta_sts.ledger import FETCH_SECONDS
 from pulumi_mta_sts import dns
-from pulumi_mta_sts.judgement import Judged
+from pulumi_mta_sts.judgement import Judged, known_from
 from pulumi_mta_sts.live import provider_for
 from pulumi_mta_sts.outside import outside
 
@@ -25,16 +24,29 @@ class NotYetError(RuntimeError):
     """A step that would hurt senders now; the message says what they use meanwhile, and when to try again."""
 
 
-def edge_serves(hook_name: str, judged: Judged, target: pulumi.Input[str]) -> pulumi.ResourceHook:
-    """Return the hook that lets the id be published only when every edge address serves the new bytes.
+def edge_serves(
+    hook_name: str, judged: Judged, target: pulumi.Input[str], opts: pulumi.ResourceOptions | None
+) -> pulumi.ResourceHook:
+    """Return the hook that lets the id be published only when whoever fetches gets the new bytes.
 
     A sender that sees the new id and is served the old file keeps it under the new id, for ever (RFC 8461 §8.1).
-    It asks the addresses of the distribution's own name, with SNI and Host of the policy host.
+    It asks the addresses of the distribution's own name, with SNI and Host of the policy host; where the policy host's
+    name led elsewhere a moment ago, caches must have forgotten that first.
     """
     config = judged.config
+    provider = provider_for(dns.PACKAGE, opts)
+    before = judged.existing.get("policy-host")
+    old_ttl = dns.effective_ttl(before.ttl) if before else 0
 
-    async def look(_: pulumi.ResourceHookArgs) -> None:
+    async def look(args: pulumi.ResourceHookArgs) -> None:
         name = await pulumi.Output.from_input(target).future()
+        inputs: Any = args.new_inputs or {}
+        if judged.versions:
+            records = await dns.at_name(str(inputs["zoneId"]), f"mta-sts.{config.domain}", provider)
+            moved = max((record.modified for record in records), default=0.0)
+            ttl = max([old_ttl, *(dns.effective_ttl(record.ttl) for record in records)])
+            held_up = f"the id of {config.domain} is not changed"
+            await _until(moved + ttl, config.wait_limit, f"{held_up}: caches may still lead to the former policy host")
         deadline = outside().now() + config.wait_limit
         while wrong := await _wrong_edges(config.domain, str(name), judged.body):
             if outside().now() >= deadline:
@@ -45,6 +57,19 @@ def edge_serves(hook_name: str, judged: Judged, target: pulumi.Input[str]) -> pu
             await outside().wait(_PAUSE)
 
     return pulumi.ResourceHook(hook_name, look)
+
+
+async def _until(due: float, wait_limit: int, held_up: str) -> None:
+    """Wait until a moment, in seconds since the epoch; raises NotYetError where that is longer than the limit."""
+    missing = due - outside().now()
+    if missing > wait_limit:
+        when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
+        raise NotYetError(
+            f"{held_up} before {when} (wait_limit is {wait_limit} s). Run it again then; nobody misses mail meanwhile"
+        )
+    if missing > 0:
+        pulumi.log.info(f"Waiting {missing:.0f} s: {held_up} before that")
+        await outside().wait(missing)
 
 
 async def _wrong_edges(domain: str, name: str, body: bytes) -> list[str]:
@@ -75,9 +100,7 @@ def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptio
     after a failed one. Where no policy was served before, nobody holds one, and nothing waits.
     """
     config = judged.config
-    live = judged.live_id
     provider = provider_for(dns.PACKAGE, opts)
-    ttl = max(dns.effective_ttl(config.txt_ttl), live.ttl if live else 0)
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
         if not judged.versions:
@@ -85,16 +108,7 @@ def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptio
         inputs: Any = args.new_inputs or {}
         records = await dns.at_name(str(inputs["zoneId"]), f"_mta-sts.{config.domain}", provider)
         changed = max((record.modified for record in records if record.type == "TXT"), default=0.0)
-        due = changed + ttl + FETCH_SECONDS
-        missing = due - outside().now()
-        if missing > config.wait_limit:
-            when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
-            raise NotYetError(
-                f"MX host {inputs['content']} is not added before {when}: until then senders may hold a policy without "
-                f"it (wait_limit is {config.wait_limit} s). Run it again then; nobody misses mail meanwhile"
-            )
-        if missing > 0:
-            pulumi.log.info(f"{config.domain}: waiting {missing:.0f} s until senders know the policy with its new MX")
-            await outside().wait(missing)
+        held_up = f"MX host {inputs['content']} is not added: senders may hold a policy without it"
+        await _until(known_from(config.txt_ttl, judged.live_id, changed), config.wait_limit, held_up)
 
     return pulumi.ResourceHook(hook_name, look)

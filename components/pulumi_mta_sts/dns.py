@@ -21,6 +21,9 @@ MARK = "Managed by pulumi-mta-sts; a change by hand can stop mail."
 LEAVING = "Managed by pulumi-mta-sts; leaves DNS when no sender needs it."
 """Comment on an MX record whose host is no longer declared: the engine may delete it once it is not needed."""
 
+HANDED_OVER = "Was managed by pulumi-mta-sts until `manage_mx` was turned off."
+"""Comment on an MX record that leaves the stack's state and stays in DNS."""
+
 MOST_ITEMS = 100_000  # more than any plan allows in a zone; the provider's default is 1,000
 _AUTOMATIC_TTL = 300  # what Cloudflare serves for ttl 1
 

@@ -14,6 +14,7 @@ from mta_sts import (
     Severity,
     check_different,
     check_domain,
+    content_id,
     errors,
     mx_matches,
     parse_policy,
@@ -25,6 +26,7 @@ from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig
 from mta_sts.ledger import (
     ADOPTED_METADATA,
+    FETCH_SECONDS,
     ID_METADATA,
     LIVE_METADATA,
     LiveId,
@@ -42,6 +44,7 @@ _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
 
 NOW = "now"
+_CLOCK_TOLERANCE = 300.0
 _AFTER_RETRACTION = "publish `mode: none` first"
 
 T = TypeVar("T")
@@ -69,8 +72,8 @@ class Judged:
     Both maps go by resource role (`policy-host`, `sts-record`, …): `existing` to the record that stands in that
     place, whoever made it, `adopting` to those that are imported as they are in this update. Roles in `held_back`
     wait for the next one: senders must not see them before the host that stands there now is ours. `kept` are MX
-    records of hosts no longer declared that must stay. `versions` are the policies served so far, newest first, and
-    last those of the configuration's `history`.
+    records of hosts no longer declared that must stay, or of ours that are managed here no more. `versions` are the
+    policies served so far, newest first, and last those of the configuration's `history`.
     """
 
     config: DomainConfig
@@ -122,20 +125,62 @@ def judge(
     live, unreadable = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
     found += unreadable
     none: Mapping[str, Sequence[PolicyVersion]] = {}
-    versions = collect(found, lambda: ledger_of([config.domain for config in configs], host.bucket, opts), none)
+    unread: list[Finding] = []
+    versions = collect(unread, lambda: ledger_of([config.domain for config in configs], host.bucket, opts), none)
     elsewhere = former_host.served_now([config for config in configs if not versions.get(config.domain)])
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
-        result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain, ()))
+        result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain))
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
         per_domain[index] += findings
         warn(config.domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
+    braking = all(_needs_no_ledger(each) for each in judged)
+    unread = [weakened(finding) for finding in unread] if braking else unread
+    warn("MTA-STS", unread)
+    found += unread
     raise_together(found)
     return judged
+
+
+def _not_due(
+    config: DomainConfig, new_mx: Sequence[str], live_id: LiveId | None, *, current: bool
+) -> tuple[frozenset[str], list[Finding]]:
+    """Return the MX records that can't be added in this update, because it would wait too long, and from when."""
+    now = outside().now()
+    due = known_from(config.txt_ttl, live_id, live_id.since if live_id and current else now)
+    if not new_mx or due - now <= config.wait_limit:
+        return frozenset(), []
+    when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
+    hosts = ", ".join(role.removeprefix("mx-") for role in new_mx)
+    message = (
+        f"{hosts}: not added to DNS in this update. Until {when} senders may hold a policy without it, and wait_limit "
+        f"is {config.wait_limit} s; an update after that adds it"
+    )
+    return frozenset(new_mx), [Finding("mx-not-yet", "mx", message, Severity.WARNING)]
+
+
+def known_from(txt_ttl: int, live_id: LiveId | None, changed: float) -> float:
+    """Return when every sender that looks knows the policy whose id appears at `changed` (seconds since the epoch).
+
+    The larger of the record's old and new TTL, plus a fetch and the pause after a failed one.
+    """
+    return changed + max(dns.effective_ttl(txt_ttl), live_id.ttl if live_id else 0) + FETCH_SECONDS
+
+
+def _needs_no_ledger(judged: Judged) -> bool:
+    """Whether a domain is let go (the brake: what can't be read never holds it up), or stays as it is."""
+    live_id = judged.live_id
+    unchanged = live_id is not None and live_id.id == judged.policy_id
+    return unchanged or (live_id is not None and judged.config.mode != "enforce")
+
+
+def weakened(finding: Finding) -> Finding:
+    """Return the finding about an unreadable ledger as a warning, any other as it is."""
+    return replace(finding, severity=Severity.WARNING) if finding.rule == "ledger-unreadable" else finding
 
 
 def collect(found: list[Finding], read: Callable[[], T], otherwise: T) -> T:
@@ -242,8 +287,9 @@ def _judge_domain(
     config: DomainConfig,
     zone_id: pulumi.Input[str],
     live: Sequence[dns.LiveRecord],
-    versions: Sequence[PolicyVersion],
+    served: Sequence[PolicyVersion] | None,
 ) -> tuple[Judged, list[Finding]]:
+    versions = served or ()
     newest = next(iter(versions), None)
     adopted = set((newest.metadata.get(ADOPTED_METADATA, "") if newest else "").split())
     existing, findings = _existing(config, live)
@@ -256,19 +302,29 @@ def _judge_domain(
     retiring = retiring_hosts(config.policy.mx, hosts, next(iter(versions), None))
     findings += _mx_findings(config, [host.host for host in hosts], retiring)
     live_id = _live_id(existing.get("sts-record"))
+    record = existing.get("sts-record")
+    lost = not versions and (served is None or (record is not None and record.ours))
+    if lost and served is not None and record is not None:
+        findings.append(_history_lost(config, record))
+    findings += _clock_findings(newest, live_id)
     kept, notes = _kept(config, live_mx, hosts, versions, live_id)
     findings += notes
     if config.adopt and "sts-record" in foreign and not versions:
         findings.append(former_host.history_missing(config.domain))
     body = render_policy(replace(config.policy, mx=(*config.policy.mx, *retiring)))
     otherwise = live_id.id if live_id else datetime.fromtimestamp(outside().now(), UTC).date().isoformat()
-    held_back: frozenset[str] = frozenset()
+    policy_id = next_id(body, newest, config.epoch, otherwise)
+    if served is None and live_id is not None and live_id.id.startswith(content_id(body)):
+        policy_id = live_id.id  # as far as can be seen, nothing changes
+    new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
+    current = live_id is not None and live_id.id == policy_id
+    held_back, waits = _not_due(config, new_mx, live_id, current=current) if versions else (frozenset(), [])
+    findings += waits
     if foreign.keys() & set(_PUBLISHING):
         # Senders still see another host or id. Nothing new may appear that makes them fetch or use what is ours.
         foreign |= {role: existing[role] for role in _PUBLISHING if role in existing}
         new = ["sts-record", *(f"mx-{entry.host}" for entry in config.mx if config.manage_mx)]
-        held_back = frozenset(role for role in new if role not in existing)
-    policy_id = next_id(body, newest, config.epoch, otherwise)
+        held_back |= frozenset(role for role in new if role not in existing)
     judged = Judged(
         config=config,
         zone_id=zone_id,
@@ -280,9 +336,33 @@ def _judge_domain(
         kept=kept,
         versions=versions,
         live_id=live_id,
-        removable_from=_removable_from(config, versions, live_id, policy_id),
+        removable_from=_AFTER_RETRACTION if lost else _removable_from(config, versions, live_id, policy_id),
     )
     return judged, findings
+
+
+def _history_lost(config: DomainConfig, record: dns.LiveRecord) -> Finding:
+    """Return the finding about a record of ours whose policies are not in the bucket (RFC 8461 §8.1 can't be kept)."""
+    message = (
+        f"{record} was made here, but the policy host's bucket holds no policy of {config.domain}: what senders hold "
+        "is unknown (another bucket, or one that was emptied). Give the bucket that served it; or, to move to this "
+        f"one, run `mta-sts adopt {config.domain}` and put in the `history` that it prints"
+    )
+    severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
+    return Finding("history-lost", "host", message, severity)
+
+
+def _clock_findings(newest: PolicyVersion | None, live_id: LiveId | None) -> list[Finding]:
+    """Return the finding about a clock that is behind what the clouds have written."""
+    latest = max(newest.written if newest else 0.0, live_id.since if live_id else 0.0)
+    ahead = latest - outside().now()
+    if ahead <= _CLOCK_TOLERANCE:
+        return []
+    message = (
+        f"the clouds' last change is {ahead:.0f} seconds in the future of this machine's clock: waits counted with it "
+        "would be wrong; set the clock, then run again"
+    )
+    return [Finding("clock-behind", "domain", message)]
 
 
 def _removable_from(
@@ -328,7 +408,8 @@ def _kept(
 ) -> tuple[list[dns.LiveRecord], list[Finding]]:
     """Return the MX records of hosts no longer declared that must stay for now, and the finding that dates each."""
     if not config.manage_mx:
-        return [], []
+        # A protected record can't merely fall out of the program: once it is marked, the next update lets go of it.
+        return [record for record in records if record.ours], []
     needed = needed_hosts([entry.host for entry in config.mx], hosts, versions, live_id, outside().now())
     notes = [
         Finding(

@@ -115,10 +115,10 @@ class MtaSts(pulumi.ComponentResource):
         host_ready = all_behind(target)
         wanted = _wanted_records(judged, target)
         look_first = dns.no_second_record(f"{name}-no-second-record", opts)
-        served_first = edge_serves(f"{name}-edge-serves", judged, target)
+        served_first = edge_serves(f"{name}-edge-serves", judged, target, opts)
         known_first = policy_is_current(f"{name}-policy-is-current", judged, opts)
 
-        leaving = {f"mx-{record.content}" for record in judged.kept}
+        leaving = {f"mx-{record.content}" for record in judged.kept if config.manage_mx}
 
         def hooks(role: str) -> pulumi.ResourceHookBinding:
             """Return what must hold before the record of a role is made or changed."""
@@ -147,7 +147,7 @@ class MtaSts(pulumi.ComponentResource):
                     # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
                     retain_on_delete=declared_mx,
                     # The engine keeps what a protected resource depends on as well: policy, host, report address.
-                    protect=judged.protected and (declared_mx or role == "sts-record"),
+                    protect=judged.protected and (role == "sts-record" or (declared_mx and config.manage_mx)),
                 ),
                 adopting=judged.adopting.get(role),
             )
@@ -216,15 +216,15 @@ def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.
             wanted[f"mx-{entry.host}"] = dns.Record(
                 name=domain, type="MX", content=entry.host, ttl=config.mx_ttl, priority=entry.preference
             )
-        for record in judged.kept:
-            wanted[f"mx-{record.content}"] = dns.Record(
-                name=domain,
-                type="MX",
-                content=record.content,
-                ttl=record.ttl,
-                priority=record.priority,
-                comment=dns.LEAVING,
-            )
+    for record in judged.kept:
+        wanted[f"mx-{record.content}"] = dns.Record(
+            name=domain,
+            type="MX",
+            content=record.content,
+            ttl=record.ttl,
+            priority=record.priority,
+            comment=dns.LEAVING if config.manage_mx else dns.HANDED_OVER,
+        )
     return wanted
 
 

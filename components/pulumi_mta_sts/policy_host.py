@@ -25,6 +25,7 @@ from pulumi_mta_sts.judgement import (
     live_id_at,
     raise_together,
     warn,
+    weakened,
 )
 from pulumi_mta_sts.outside import outside
 
@@ -153,10 +154,14 @@ def judge_host(
         if domain in zone_ids:
             findings.append(Finding("domain-twice", f"{place}domain", f"{domain} is listed twice; list it once"))
         zone_ids[domain], places[domain] = zone_id, place
-    held: tuple[list[str], bool] = ([], False)
+    unread: list[Finding] = []
+    kept: list[str] = []
+    protected = False
     if bucket and known is not None:
-        held = collect(findings, lambda: _still_held(bucket, zone_ids, known, findings, opts), held)
-    kept, protected = held
+        unknown: tuple[list[str], bool] = ([], True)
+        kept, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, findings, opts), unknown)
+    # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
+    findings += [weakened(finding) for finding in unread]
     findings += _too_many(len(entries) + len(kept), args.get("certificate_names"))
     live, unreadable = dns.records(
         [zone_id for zone_id in zone_ids.values() if isinstance(zone_id, str) and zone_id], opts

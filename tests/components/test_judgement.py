@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from pulumi_mta_sts import JudgedHost, MtaSts, judge, judge_host
 
+from mta_sts import content_id
 from tests.components.mocked import CALLER, OWN, RECORDS, TARGET, ZONES, World, deploy, refusal
 
 GOOD: dict[str, Any] = {
@@ -310,6 +311,63 @@ def test_a_bucket_that_can_not_be_read_is_never_taken_for_an_empty_one(world: Wo
     assert ["host.bucket"] == paths
     for word in (code, "s3:ListBucketVersions", "s3:GetObjectVersion", "arn:aws:s3:::policies"):
         assert word in message
+
+
+def ours(world: World, body: str, **more: Any) -> None:
+    """Let our own record show the id of a body."""
+    identifier = content_id(body.encode()) + "00000000"
+    modified = more.pop("modifiedOn", "2026-01-01T00:00:00Z")
+    world.has(
+        "TXT",
+        "_mta-sts.example.com",
+        f'"v=STSv1; id={identifier};"',
+        comment=OWN,
+        modifiedOn=modified,
+        **more,
+    )
+
+
+SERVED = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmax_age: 1209600\n"
+ENFORCE = GOOD | {"mode": "enforce", "acknowledge": "tested", "mx": ["mx1.example.com"]}
+
+
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_the_brake_is_not_held_up_by_a_bucket_that_can_not_be_read(world: World, mode: str) -> None:
+    """Enforce ends although nobody may read what was served; the records stay protected."""
+    ours(world, SERVED)
+    world.failing["s3"] = "AccessDenied"
+    run = deploy(world, lambda: MtaSts("mail", ENFORCE | {"mode": mode}))
+    assert any("s3:ListBucketVersions" in warning for warning in run.warnings)
+    assert f"mode: {mode}" in run["mail-policy"].inputs["content"]
+    assert run["mail-sts-record"].protect
+
+
+def test_what_stays_as_it_is_does_not_hold_up_the_brake_of_another_domain(world: World) -> None:
+    """An enforced domain whose id is that of its body goes on under that id; one that changes is refused."""
+    ours(world, SERVED)
+    world.failing["s3"] = "AccessDenied"
+    run = deploy(world, lambda: MtaSts("mail", ENFORCE))
+    assert f"{content_id(SERVED.encode())}00000000" in run["mail-sts-record"].inputs["content"]
+    assert ["host.bucket"] == refused(world, ENFORCE | {"mx": ["mx1.example.com", "mx2.example.com"]})[1]
+
+
+def test_a_record_of_ours_without_a_policy_in_the_bucket_is_refused(world: World) -> None:
+    """The bucket is another one, or was emptied: what senders hold is unknown. In testing it is a warning."""
+    ours(world, SERVED)
+    message, paths = refused(world, ENFORCE)
+    assert ["domains[0].host"] == paths
+    assert "[history-lost]" in message
+    run = deploy(world, lambda: MtaSts("mail", GOOD))
+    assert any("history-lost" in warning for warning in run.warnings)
+    assert run["mail-sts-record"].protect
+
+
+def test_a_clock_that_is_behind_is_refused(world: World) -> None:
+    """Waits counted with it would be too short."""
+    ours(world, SERVED, modifiedOn="2999-01-01T00:00:00Z")
+    message, paths = refused(world, {})
+    assert "domains[0].domain" in paths
+    assert "[clock-behind]" in message
 
 
 def test_a_bucket_that_is_not_there_yet_remembers_nothing(world: World) -> None:

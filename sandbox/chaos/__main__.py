@@ -1,0 +1,173 @@
+"""`python -m sandbox.chaos`: run the campaign and print its table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mta_sts.safety import Tally
+from sandbox.chaos.campaign import (
+    FOLLOWED_BY,
+    INTERRUPTIONS,
+    KILLED,
+    Interruption,
+    Life,
+    Row,
+    judge,
+    prepare,
+    run_cell,
+    run_kill,
+)
+from sandbox.chaos.changes import CHANGES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+_CONTROL = "in the usual style: "
+_CONTROLLED = ("all hosts replaced", "the only host replaced", "host added", "first host removed", "max-age raised")
+_SHORT = ("all hosts replaced", "host added", "enforce to none", "max-age lowered and host removed", "epoch set")
+_KILLED = "all replaced and max-age raised"
+_WORKERS = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the campaign; 1 where a sender lost mail or protection, where a cell failed, or where the control did not."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.chaos", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="five changes, three cells, no kills (a minute)")
+    options = parser.parse_args(arguments)
+    begun = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="chaos-") as folder,
+        ProcessPoolExecutor(_WORKERS, mp_context=get_context("spawn")) as pool,
+    ):
+        campaign = Campaign(Path(folder), pool, short=options.short)
+        campaign.run()
+        rows = campaign.judged()
+    ours = [row for change, row in rows.items() if not change.startswith(_CONTROL)]
+    theirs = [row for change, row in rows.items() if change.startswith(_CONTROL)]
+    _print_table(rows)
+    total, lost = _sum(ours), _sum(theirs)
+    print(
+        f"\n{sum(row.runs for row in ours)} runs of {len(ours)} changes, {sum(row.stopped for row in ours)} of them "
+        f"interrupted; {sum(len(row.lines) for row in ours)} different time-lines, {total.deliveries:,} simulated "
+        f"deliveries: {total.refused} refused, {total.locked_in} locked in, {total.downgraded} downgraded.\n"
+        f"In the usual style: {lost.refused} refused, {lost.locked_in} locked in, {lost.downgraded} downgraded.\n"
+        f"{time.monotonic() - begun:.0f} seconds"
+    )
+    harmed = total.refused or total.locked_in or total.downgraded
+    for harm, example in total.examples.items() if harmed else ():
+        print(f"{harm}: {example}")
+    for message in campaign.failed:
+        print(f"failed: {message}")
+    return 1 if campaign.failed or harmed or not (lost.refused and lost.locked_in) else 0
+
+
+class Campaign:
+    """All cells, run by a pool of processes."""
+
+    def __init__(self, folder: Path, pool: ProcessPoolExecutor, *, short: bool) -> None:
+        self._folder = folder
+        self._pool = pool
+        self._short = short
+        self._changes = [change for change in CHANGES if not short or change.name in _SHORT]
+        self._controlled = [change for change in CHANGES if change.name in _CONTROLLED]
+        self._killed = next(change for change in CHANGES if change.name == _KILLED)
+        self._lives: list[Life] = []
+        self.failed: list[str] = []
+
+    def run(self) -> None:
+        """Run every cell, with a line of progress for each."""
+        ours, control, one = (self._folder / name for name in ("ours", "control", "one"))
+        preparing = [
+            self._pool.submit(prepare, ours, self._changes),
+            self._pool.submit(prepare, control, self._controlled, control=True),
+            self._pool.submit(prepare, one, [self._killed]),
+        ]
+        for done in preparing:
+            done.result()
+        jobs: dict[Future[list[Life]], str] = {}
+        for number, (interruption, followed_by) in enumerate(self._cells()):
+            folder = self._folder / f"cell-{number}"
+            job = self._pool.submit(run_cell, ours, folder, interruption, followed_by, self._changes)
+            jobs[job] = f"{interruption}, then {followed_by}"
+        for followed_by in ("nothing", "a roll-back"):
+            folder = self._folder / f"control-{followed_by.replace(' ', '-')}"
+            job = self._pool.submit(
+                run_cell, control, folder, Interruption(), followed_by, self._controlled, control=True
+            )
+            jobs[job] = f"{_CONTROL}{followed_by}"
+        for step in () if self._short else KILLED:
+            for first in (True, False):
+                folder = self._folder / f"kill-{step}-{first}"
+                job = self._pool.submit(run_kill, one, folder, step, self._killed, first=first)
+                jobs[job] = f"engine killed at step {step} of {'the first deployment' if first else 'the change'}"
+        for number, job in enumerate(as_completed(jobs), 1):
+            self._note(job, f"{number}/{len(jobs)}", jobs[job])
+
+    def _cells(self) -> Iterator[tuple[Interruption, str]]:
+        if self._short:
+            yield Interruption(2), "a retry at once"
+            yield Interruption(3), "a roll-back"
+            return
+        for interruption in INTERRUPTIONS:
+            # Without an interruption there is nothing to retry: what is held back comes with time.
+            yield from ((interruption, what) for what in (FOLLOWED_BY if interruption.call else FOLLOWED_BY[2:]))
+
+    def _note(self, job: Future[list[Life]], number: str, what: str) -> None:
+        try:
+            lives = job.result()
+        except Exception as error:  # noqa: BLE001  told at the end, with the others
+            self.failed.append(f"{what}: {error}")
+            lives = []
+        if what.startswith(_CONTROL):
+            lives = [replace(life, change=f"{_CONTROL}{life.change}") for life in lives]
+        self._lives += lives
+        met = sum(life.stopped for life in lives)
+        print(f"{number}  {what}: {len(lives)} domains, {met} interrupted", file=sys.stderr, flush=True)
+
+    def judged(self) -> dict[str, Row]:
+        """Let senders live through every time-line, each once; return what came of it, by change."""
+        rows: dict[str, Row] = defaultdict(Row)
+        lines: dict[str, Life] = {}
+        for life in self._lives:
+            lines.setdefault(life.line, life)
+            row = rows[life.change]
+            row.runs += 1
+            row.stopped += life.stopped
+            row.lines.add(life.line)
+        tallies = dict(zip(lines, self._pool.map(judge, lines.values(), chunksize=4), strict=True))
+        for row in rows.values():
+            for line in row.lines:
+                row.tally.add(tallies[line])
+        return dict(rows)
+
+
+def _print_table(rows: Mapping[str, Row]) -> None:
+    width = max(map(len, rows), default=0)
+    print(f"{'change':{width}}  runs  met  lines  deliveries  refused  locked in  downgraded  skipped")
+    for change, row in rows.items():
+        tally = row.tally
+        print(
+            f"{change:{width}}  {row.runs:4}  {row.stopped:3}  {len(row.lines):5}  {tally.deliveries:10,}  "
+            f"{tally.refused:7}  {tally.locked_in:9}  {tally.downgraded:10}  {tally.skipped:7}"
+        )
+
+
+def _sum(rows: Iterable[Row]) -> Tally:
+    total = Tally()
+    for row in rows:
+        total.add(row.tally)
+    return total
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,303 @@
+"""Run the campaign: a cell is one place of interruption and what follows, for all changes at once.
+
+A cell deploys every domain's change in one update that goes on after errors; a fault stops each domain at the same
+step of its own. The world and the state before the change are made once and copied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import yaml
+
+from mta_sts.safety import Tally, circumstances, replay
+from mta_sts.sender import temperaments
+from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange
+from sandbox.chaos.control import usual_style
+from sandbox.deployment import Deployment, Outcome, engine_processes
+from sandbox.world.client import World
+from sandbox.world.internet import ACCOUNT, TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+FOLLOWED_BY = ("nothing", "a retry at once", "a retry after max_age", "a roll-back")
+_LONGEST = 31 * DAY
+_MOST_RETRIES = 6
+_SHARE = 16
+"""Each time-line meets one in so many of all senders, others each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """What goes wrong: the domain's n-th call that changes something (0: none) is refused, or its answer lost."""
+
+    call: int = 0
+    kind: str = "denied"
+
+    def __str__(self) -> str:
+        if not self.call:
+            return "none"
+        if self.kind == "kill":
+            return f"engine killed at step {self.call}"
+        return f"call {self.call} {'refused' if self.kind == 'denied' else 'done, answer lost'}"
+
+
+INTERRUPTIONS = (
+    *(Interruption(call) for call in range(5)),
+    *(Interruption(call, "drop-after") for call in range(1, 4)),
+)
+KILLED = tuple(range(1, 26))
+"""Steps at which the engine is killed, of a domain's first deployment and of its change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the outside saw of one domain in one cell."""
+
+    change: str
+    interruption: str
+    followed_by: str
+    since: float
+    events: tuple[str, ...]
+    complete: bool
+    stopped: bool
+    """Whether the interruption met it."""
+
+    @property
+    def line(self) -> str:
+        """A digest of the time-line alone: two lives that look alike from outside are judged once."""
+        text = json.dumps([self.events, round(self.since), self.complete])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Row:
+    """What the campaign says of one change."""
+
+    runs: int = 0
+    stopped: int = 0
+    lines: set[str] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+
+
+class Stage:
+    """A world and a stack in a folder of their own, with a program that declares the domains of changes."""
+
+    def __init__(self, folder: Path, changes: Sequence[DomainChange], *, control: bool = False) -> None:
+        self.world = World(folder)
+        self._changes = changes
+        self._control = control
+        self._adopting: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.world.stop()
+
+    def declare(self, *, after: bool) -> Deployment:
+        """Return the deployment of what is declared before or after the changes."""
+        declared = [change.declared(after=after) for change in self._changes]
+        domains = [domain for domain in declared if domain is not None]
+        for domain in domains:
+            if domain["domain"] in self._adopting:
+                domain["adopt"] = True
+        config = {
+            "aws:region": "eu-west-1",
+            "aws:allowedAccountIds": [ACCOUNT],
+            "mta-sts:host": {"certificate_names": 100},
+            "mta-sts:domains": domains,
+        }
+        file = self.world.folder / "Pulumi.sandbox.yaml"
+        file.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
+        if self._control:
+            return Deployment(self.world, lambda: usual_style(domains), config=file)
+        return Deployment(self.world, config=file)
+
+    def up(self, *, after: bool = True, **options: Any) -> Outcome:
+        """Update; what an interrupted update left beside the state is adopted, as its message says."""
+        made = self.declare(after=after).up(continue_on_error=True, **options)
+        twins = {change.domain for change in self._changes if f'"{change.domain}-no-second-record"' in made.errors}
+        if twins - self._adopting:
+            self._adopting |= twins
+            made = self.declare(after=after).up(continue_on_error=True, **options)
+        return made
+
+    def interrupt(self, interruption: Interruption) -> None:
+        """Let the n-th changing call of every domain fail."""
+        if not interruption.call:
+            return
+        for change in self._changes:
+            name = re.escape(change.domain)
+            ids = "|".join(self._mx_ids(change.domain)) or "none"
+            # A call that deletes a record names it by id alone.
+            # Not the record that proves a certificate: without it no domain of the host would go on.
+            record = rf'"name": ?"((_mta-sts|_smtp\._tls|mta-sts)\.)?{name}"'
+            pattern = f"cloudflare (POST|PUT|PATCH) .*{record}|cloudflare DELETE .*/({ids})|s3 PUT /[^/]+/{name}/"
+            self.world.fault("api", pattern, interruption.kind, skip=interruption.call - 1, times=1)
+
+    def _mx_ids(self, domain: str) -> list[str]:
+        return [record["id"] for record in self.ask("GET", f"/zones/{self.zone}/dns_records?name.exact={domain}")]
+
+    @property
+    def zone(self) -> str:
+        """The id of the zone of every domain."""
+        return str(self.ask("GET", f"/zones?name={ZONE}")[0]["id"])
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Call the Cloudflare API, as another team would."""
+        import urllib.request  # noqa: PLC0415
+
+        request = urllib.request.Request(  # noqa: S310  our own loopback address
+            f"{self.world.endpoints.cloudflare}{path}",
+            json.dumps(body).encode() if body else None,
+            {"Authorization": f"Bearer {TOKEN}"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return json.load(answer)["result"]
+
+    def lives(
+        self, since: float, interruption: Interruption, followed_by: str, *, failed: set[str], complete: bool
+    ) -> list[Life]:
+        """Return what the outside saw of each domain; `failed` are those that the interruption met."""
+        seen: dict[str, list[str]] = defaultdict(list)
+        for event in self.world.timeline():
+            if event["domain"].endswith(f".{ZONE}"):
+                seen[event["domain"]].append(_plain(event, since))
+        return [
+            Life(
+                change=change.name,
+                interruption=str(interruption),
+                followed_by=followed_by,
+                since=0.0,
+                events=tuple(seen[change.domain]),
+                complete=complete or change.domain not in failed,
+                stopped=change.domain in failed,
+            )
+            for change in self._changes
+        ]
+
+
+def _plain(event: dict[str, Any], since: float) -> str:
+    """Return an event as counted from the change, without what differs from domain to domain."""
+    value = event["value"]
+    if event["kind"] == "txt" and value is not None:
+        value = re.sub(r"(?<=id=)\w+", lambda found: found[0][:32], value)
+    return json.dumps([round(event["t"] - since), event["kind"], value, event["ttl"]])
+
+
+def prepare(folder: Path, changes: Sequence[DomainChange] = CHANGES, *, control: bool = False) -> None:
+    """Make the world and the stack as they are before the changes; raises RuntimeError where that fails."""
+    with Stage(folder, changes, control=control) as stage:
+        for change in changes:
+            for label in change.standing:
+                body = {"type": "MX", "name": change.domain, "content": f"{label}.{ZONE}", "priority": 10, "ttl": 300}
+                stage.ask("POST", f"/zones/{stage.zone}/dns_records", body)
+        for _ in range(2):  # the second time lets what was new settle
+            made = stage.up(after=False)
+            if not made.ok:
+                raise RuntimeError(made.errors)
+            stage.world.advance(DAY)
+
+
+def run_cell(
+    prepared: Path,
+    folder: Path,
+    interruption: Interruption,
+    followed_by: str,
+    changes: Sequence[DomainChange] = CHANGES,
+    *,
+    control: bool = False,
+) -> list[Life]:
+    """Run one cell in a copy of a prepared folder, and return what the outside saw."""
+    shutil.copytree(prepared, folder, symlinks=True, ignore=shutil.ignore_patterns("world.json", "*.lock", "lock"))
+    try:
+        with Stage(folder, changes, control=control) as stage:
+            since = stage.world.now()
+            stage.interrupt(interruption)
+            made = stage.declare(after=True).up(continue_on_error=True)
+            failed = _failed(made, changes)
+            if not made.ok and not (failed and interruption.call):
+                raise RuntimeError(made.errors)
+            stage.world.clear_faults()
+            if followed_by == "a retry after max_age":
+                stage.world.advance(_LONGEST)
+            if followed_by == "a roll-back":
+                stage.up(after=False)
+            elif followed_by.startswith("a retry"):
+                _until_done(stage, refresh=followed_by == "a retry at once")
+            stage.world.advance(_LONGEST)
+            complete = followed_by != "nothing"
+            return stage.lives(since, interruption, followed_by, failed=failed, complete=complete)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _until_done(stage: Stage, *, refresh: bool) -> None:
+    """Update until nothing is left to do: what is held back comes with time. Raises RuntimeError if that never is."""
+    for number in range(_MOST_RETRIES):
+        made = stage.up(refresh=refresh and not number)
+        if made.ok and not made.changes:
+            return
+        stage.world.advance(12 * DAY if number else 900)
+    raise RuntimeError(f"still not done after {_MOST_RETRIES} updates: {made.summary()}\n{made.errors}")
+
+
+def _failed(outcome: Outcome, changes: Sequence[DomainChange]) -> set[str]:
+    """Return the domains of which a step failed."""
+    names = [urn.rpartition("::")[2] for urn in outcome.failed]
+    return {change.domain for change in changes if any(name.startswith(f"{change.domain}-") for name in names)}
+
+
+def run_kill(prepared: Path, folder: Path, step: int, change: DomainChange, *, first: bool) -> list[Life]:
+    """Kill the engine as it begins its n-th step, then update until nothing is left to do.
+
+    `first` kills the domain's first deployment, else the change. Returns nothing where there are fewer steps.
+    """
+    if not first:
+        shutil.copytree(prepared, folder, symlinks=True, ignore=shutil.ignore_patterns("world.json", "*.lock", "lock"))
+    try:
+        with Stage(folder, [change]) as stage:
+            since = stage.world.now()
+            killed = False
+
+            def kill(outcome: Outcome, _: object) -> None:
+                nonlocal killed
+                if len(outcome.changes) >= step and not killed:
+                    killed = True
+                    for pid in engine_processes(folder):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+
+            stage.declare(after=True).up(on_event=kill)
+            if not killed:
+                return []
+            _until_done(stage, refresh=False)
+            stage.world.advance(_LONGEST)
+            place = Interruption(step, "kill")
+            return stage.lives(since, place, "a retry at once", failed={change.domain}, complete=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def judge(life: Life) -> Tally:
+    """Let one in `_SHARE` of all senders live through what the outside saw."""
+    events = [
+        {"t": t, "domain": ZONE, "kind": kind, "value": value, "ttl": ttl}
+        for t, kind, value, ttl in map(json.loads, life.events)
+    ]
+    start = int(life.line, 16) % _SHARE
+    everyone = [(kind, are) for kind in temperaments() for are in circumstances()]
+    return replay(events, everyone[start::_SHARE], since=life.since, complete=life.complete)
