@@ -81,7 +81,10 @@ class Outcome:
 
 
 class Deployment:
-    """A stack of the sandbox. `program` is a function, or a folder whose `__main__.py` is run."""
+    """A stack of the sandbox. `program` is a function, or a folder whose `__main__.py` is run.
+
+    With `policy_pack`, a folder with a PulumiPolicy.yaml, every preview and update is judged by it.
+    """
 
     def __init__(
         self,
@@ -90,12 +93,14 @@ class Deployment:
         *,
         stack: str = "sandbox",
         config: Path | None = None,
+        policy_pack: Path | None = None,
     ) -> None:
         from pulumi import automation  # noqa: PLC0415  heavy
 
         # After a refusal the SDK's language server speaks to an engine that is gone, and logs that with a traceback.
         logging.getLogger("grpc._server").disabled = True
         self._world = world
+        self._judged_by = {"policy_packs": [str(policy_pack)]} if policy_pack is not None else {}
         folder = world.folder
         for name in ("backend", "pulumi-home", "work"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -121,7 +126,7 @@ class Deployment:
 
     def preview(self, **options: Any) -> Outcome:
         """Plan, and change nothing."""
-        return self._run(self._stack.preview, options)
+        return self._run(self._stack.preview, options | self._judged_by)
 
     def preview_json(self, file: Path, **options: Any) -> Outcome:
         """Plan, and write the engine's own `pulumi preview --json --show-sames` to a file."""
@@ -136,7 +141,7 @@ class Deployment:
 
     def up(self, **options: Any) -> Outcome:
         """Make what is declared."""
-        return self._run(self._stack.up, options)
+        return self._run(self._stack.up, options | self._judged_by)
 
     def refresh(self, **options: Any) -> Outcome:
         """Read what stands in the clouds into the state."""
@@ -318,6 +323,11 @@ def end_orphans(folder: Path) -> None:
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def engine_processes(folder: Path) -> list[int]:
+    """Return the engines of a folder that run: each runs by the folder's own link."""
+    return _running(str(folder.resolve() / "engine"))
 
 
 def _running(command: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Start a policy pack as the engine asks for it: the pack's folder is the last argument."""
+"""Start a policy pack as the engine asks for it: its own address, the pack's folder, then runtime options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from sandbox.orphans import end_with_parent
 
 if __name__ == "__main__":
     end_with_parent()
-    pack = Path(sys.argv[-1]).resolve()
+    pack = Path(sys.argv[2]).resolve()
     sys.path.insert(0, str(pack))
     runpy.run_path(str(pack / "__main__.py"), run_name="__main__")
