@@ -10,9 +10,10 @@ from typing import Any
 
 import pulumi
 
-from mta_sts import MtaStsError
+from mta_sts import MtaStsError, parse_policy
 from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
 from pulumi_mta_sts import dns
+from pulumi_mta_sts.former_host import meaning
 from pulumi_mta_sts.judgement import Judged, known_from
 from pulumi_mta_sts.live import provider_for
 from pulumi_mta_sts.outside import outside
@@ -31,24 +32,32 @@ def edge_serves(
 
     A sender that sees the new id and is served the old file keeps it under the new id, for ever (RFC 8461 §8.1).
     It asks the addresses of the distribution's own name, with SNI and Host of the policy host; where the policy host's
-    name led elsewhere a moment ago, caches must have forgotten that first.
+    name led elsewhere a moment ago, caches must have forgotten that first, unless the same policy is served there.
     """
     config = judged.config
     provider = provider_for(dns.PACKAGE, opts)
     before = judged.existing.get("policy-host")
-    old_ttl = dns.effective_ttl(before.ttl) if before else 0
+
+    async def forgotten(name: str, zone_id: str) -> float:
+        """Return when no cache leads to a former target that serves anything else."""
+        if before is None:
+            return 0.0
+        if before.content == name:  # not moved in this update; before it, `host_ttl` has kept the TTL
+            return before.modified + dns.effective_ttl(before.ttl)
+        if not await _wrong_edges(config.domain, before.content, judged.body):
+            return 0.0
+        records = await dns.at_name(zone_id, f"mta-sts.{config.domain}", provider)
+        return max((record.modified for record in records), default=0.0) + dns.effective_ttl(before.ttl)
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
-        name = await pulumi.Output.from_input(target).future()
+        name = str(await pulumi.Output.from_input(target).future())
         inputs: Any = args.new_inputs or {}
         if judged.versions:
-            records = await dns.at_name(str(inputs["zoneId"]), f"mta-sts.{config.domain}", provider)
-            moved = max((record.modified for record in records), default=0.0)
-            ttl = max([old_ttl, *(dns.effective_ttl(record.ttl) for record in records)])
+            due = await forgotten(name, str(inputs["zoneId"]))
             held_up = f"the id of {config.domain} is not changed"
-            await _until(moved + ttl, config.wait_limit, f"{held_up}: caches may still lead to the former policy host")
+            await _until(due, config.wait_limit, f"{held_up}: caches may still lead to the former policy host")
         deadline = outside().now() + config.wait_limit
-        while wrong := await _wrong_edges(config.domain, str(name), judged.body):
+        while wrong := await _wrong_edges(config.domain, name, judged.body):
             if outside().now() >= deadline:
                 raise NotYetError(
                     f"the id of {config.domain} is not changed: {'; '.join(wrong)}. Senders go on with the policy that "
@@ -74,8 +83,14 @@ async def _until(due: float, wait_limit: int, held_up: str) -> None:
 
 async def _wrong_edges(domain: str, name: str, body: bytes) -> list[str]:
     """Return what is wrong at the addresses of the policy host; a family that this machine can't reach counts not."""
-    addresses = await outside().addresses(name)
+    import dns.exception as of_dns  # noqa: PLC0415  heavy
+
+    try:
+        addresses = await outside().addresses(name)
+    except of_dns.DNSException as error:
+        return [f"{name}: {' '.join(str(error).split())}"]
     context = tls_context(outside().ca_file)
+    wanted = meaning(parse_policy(body))
 
     async def ask(address: str, port: int) -> tuple[bool, str]:
         try:
@@ -84,7 +99,8 @@ async def _wrong_edges(domain: str, name: str, body: bytes) -> list[str]:
             return error.cause is not FetchCause.UNREACHABLE, error.findings[0].message
         except MtaStsError as error:
             return True, str(error)
-        return True, "" if served.body == body else f"{address} still serves another policy"
+        # By meaning: what another host wrote in another order is the same to every sender.
+        return True, "" if meaning(served.policy) == wanted else f"{address} still serves another policy"
 
     answers = await asyncio.gather(*(ask(address, port) for address, port in addresses))
     if not answers:

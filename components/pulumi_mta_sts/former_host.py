@@ -45,8 +45,8 @@ def served_now(configs: Sequence[DomainConfig]) -> dict[str, Serving]:
 def not_live(config: DomainConfig, live_id: LiveId | None, serving: Serving) -> list[Finding]:
     """Return why the stated `history` is not believed: neither id nor policy may differ from what senders get now."""
     shown = live_id.id if live_id else None
-    stated = {_meaning(version.policy) for version in config.history if version.metadata[ID_METADATA] == shown}
-    served = {_meaning(policy) for policy in serving.policies}
+    stated = {meaning(version.policy) for version in config.history if version.metadata[ID_METADATA] == shown}
+    served = {meaning(policy) for policy in serving.policies}
     if served and served <= stated:
         return []
     if not served:
@@ -76,7 +76,8 @@ def _enforces(config: DomainConfig) -> bool:
     return newest is not None and newest.policy is not None and newest.policy.mode is Mode.ENFORCE
 
 
-def _meaning(policy: Policy | None) -> object:
+def meaning(policy: Policy | None) -> object:
+    """Return what a policy says to senders, whatever the order of its lines."""
     return policy and (policy.mode, frozenset(policy.mx), policy.max_age)
 
 

@@ -90,6 +90,19 @@ class Judged:
     """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
 
     @property
+    def host_ttl(self) -> int:
+        """The TTL of the `mta-sts` record, in seconds: the one it had, until caches can't hold what it was before.
+
+        So the record itself remembers how long that is, whatever interrupts the update that moves it.
+        """
+        record, declared = self.existing.get("policy-host"), self.config.cname_ttl
+        if record is None:
+            return declared
+        old = dns.effective_ttl(record.ttl)
+        settled = record.ours and outside().now() >= record.modified + old
+        return declared if settled else max(old, declared)
+
+    @property
     def protected(self) -> bool:
         """Whether senders may hold an enforce policy: without the records they would deliver without it."""
         return self.removable_from != NOW

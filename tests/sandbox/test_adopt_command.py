@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 DOMAIN = "gmail-new.example"
 HOST = f"mta-sts.{DOMAIN}"
 ELSEWHERE = "workspace.example"
+FORMER_HOSTS = (HOST, f"mta-sts-before.{DOMAIN}", f"hosted.{ELSEWHERE}")
 BODY = "version: STSv1\r\nmode: enforce\r\nmx: smtp.google.com\r\nmax_age: 604800\r\n"
 TXT = "v=STSv1; id=20240101T000000;"
 RUA = "v=TLSRPTv1; rua=mailto:d@reports.workspace.example"
@@ -162,7 +163,7 @@ def seen_by_the_plan(monkeypatch: pytest.MonkeyPatch, old_host: OldHost) -> OldH
         edge = outside().addresses
 
         async def addresses(name: str) -> list[tuple[str, int]]:
-            return [("127.0.0.1", old_host.port)] if name == HOST else await edge(name)
+            return [("127.0.0.1", old_host.port)] if name in FORMER_HOSTS else await edge(name)
 
         use(replace(outside(), addresses=addresses))
 
@@ -275,6 +276,37 @@ def test_a_domain_in_enforce_moves_in_and_no_sender_notices(
     world.advance(8 * 86_400)
     assert unmoved == deliver()
     assert deploy({key: value for key, value in entry.items() if key not in ("history", "adopt")}).preview().ok
+
+
+@pytest.mark.engine
+def test_an_old_host_that_serves_another_policy_is_waited_out(
+    world: World,
+    deploy: Callable[..., Deployment],
+    cloudflare: Cloudflare,
+    seen_by_the_plan: OldHost,
+    adopt: Callable[..., tuple[int, Any]],
+) -> None:
+    """Whoever is still led there would keep its policy under the new id: the old TTL counts, also after a failure."""
+    hosted(cloudflare)
+    (call,) = calls(adopt()[1])
+    cloudflare.call(*call)
+    entry = adopt()[1]["stack"]
+    assert deploy(entry).up().ok
+    seen_by_the_plan.body = BODY.replace("604800", "700000")
+
+    moved = deploy(entry).up()
+    assert "caches may still lead to the former policy host" in moved.errors
+    deploy(entry).up()
+    assert [TXT] == WorldResolver(world).txt(f"_mta-sts.{DOMAIN}")
+    (record,) = cloudflare.records(DOMAIN, HOST)
+    assert record["content"].endswith("cloudfront.net")
+    assert 1800 == record["ttl"]
+
+    world.advance(1800)
+    published = deploy(entry).up()
+    assert published.ok, published.errors
+    assert [TXT] != WorldResolver(world).txt(f"_mta-sts.{DOMAIN}")
+    assert 300 == cloudflare.records(DOMAIN, HOST)[0]["ttl"]
 
 
 def test_both_forms_of_an_international_domain_are_one(adopt: Callable[..., tuple[int, Any]]) -> None:
