@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PY = .venv/bin/python
 ROOTS = src/mta_sts components/pulumi_mta_sts policies/pulumi_mta_sts_policies sandbox
 
-.PHONY: help up preview check walk down test lint format bench
+.PHONY: help up preview check walk chaos down test lint format bench
 help: ## What can be made.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1 - /'
 

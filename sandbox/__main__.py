@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     for run, text in (
         (up, "preview, stop there if it refuses; update, check, deliver"),
         (preview, "show what `up` would change, and change nothing"),
+        (check, "run `mta-sts check` on the domains of the stack, as they are published in the sandbox"),
         (deliver, "check what is published, and let every sender deliver once more"),
         (advance, "let time pass for everything in the sandbox"),
         (where, "show where the sandbox's servers listen"),
@@ -108,6 +110,21 @@ def deliver(options: argparse.Namespace) -> int:
         code = _deliver(options, world)
         world.detach()
     return code
+
+
+def check(options: argparse.Namespace) -> int:
+    """Run `mta-sts check --stack` with what leads into the world."""
+    from mta_sts.cli import main as run  # noqa: PLC0415
+
+    with _world(options) as world:
+        world.detach()
+        ports = options.folder / "ports.json"
+        ports.write_text(json.dumps(world.port_map(), indent=1), encoding="utf-8")
+        places = world.endpoints
+        resolver = f"{places.dns['address']}:{places.dns['port']}"
+        stack = ROOT / "stacks" / f"Pulumi.{options.stack}.yaml"
+        reach = ("--resolver", resolver, "--ca-file", places.ca_file, "--port-map", str(ports))
+        return run(["check", "--stack", str(stack), *reach])
 
 
 def advance(options: argparse.Namespace) -> int:

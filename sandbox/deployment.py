@@ -248,7 +248,18 @@ def use_outside(world: World) -> None:
     async def addresses(_: str) -> list[tuple[str, int]]:
         return list(world.endpoints.edge.items())
 
-    use(Outside(now=world.now, wait=wait, addresses=addresses, ca_file=Path(world.endpoints.ca_file)))
+    async def mail_addresses(host: str) -> list[tuple[str, int]]:
+        return list(world.endpoints.mx.get(host, {}).items())
+
+    use(
+        Outside(
+            now=world.now,
+            wait=wait,
+            addresses=addresses,
+            mail_addresses=mail_addresses,
+            ca_file=Path(world.endpoints.ca_file),
+        )
+    )
 
 
 def _in_words(message: str) -> str:

@@ -23,7 +23,7 @@ from mta_sts import (
     resolve_domain,
 )
 from mta_sts.caa import CERTIFICATE_ISSUERS
-from mta_sts.domain_config import DomainConfig
+from mta_sts.domain_config import DomainConfig, MxEntry
 from mta_sts.ledger import (
     ADOPTED_METADATA,
     FETCH_SECONDS,
@@ -39,6 +39,7 @@ from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
 from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.preflight import not_ready, seen_now
 
 _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
@@ -141,10 +142,13 @@ def judge(
     unread: list[Finding] = []
     versions = collect(unread, lambda: ledger_of([config.domain for config in configs], host.bucket, opts), none)
     elsewhere = former_host.served_now([config for config in configs if not versions.get(config.domain)])
+    here = [live.get(zone_id, []) if isinstance(zone_id, str) else [] for zone_id in zone_ids]
+    unproved = [_new_in_enforce(config, records) for config, records in zip(configs, here, strict=True)]
+    seen = seen_now(entry.host for entries in unproved for entry in entries)
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
-        here = live.get(zone_id, []) if isinstance(zone_id, str) else []
-        result, findings = _judge_domain(config, zone_id, here, versions.get(config.domain))
+        result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain))
+        findings += not_ready(unproved[index], seen)
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
@@ -157,6 +161,14 @@ def judge(
     found += unread
     raise_together(found)
     return judged
+
+
+def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[MxEntry]:
+    """Return the MX hosts that would be new in DNS, where senders refuse those that don't work."""
+    if config.mode != "enforce" or not config.manage_mx:
+        return []
+    there = {record.content for record in live if record.name == config.domain and record.type == "MX"}
+    return [entry for entry in config.mx if entry.host not in there]
 
 
 def _not_due(

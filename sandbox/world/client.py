@@ -34,6 +34,7 @@ class Endpoints:
     cloudflare: str
     control: str
     dns: dict[str, Any]
+    name_servers: dict[str, dict[str, int]]
     edge: dict[str, int]
     proxy: str
     ca_file: str
@@ -72,6 +73,15 @@ class World:
             "AWS_SHARED_CREDENTIALS_FILE": nowhere,
             "CLOUDFLARE_BASE_URL": self.endpoints.cloudflare,
             "CLOUDFLARE_API_TOKEN": TOKEN,
+        }
+
+    def port_map(self) -> dict[str, dict[str, int]]:
+        """Return where the world's servers listen in the form of `--port-map`."""
+        places = self.endpoints
+        return {
+            "*:443": places.edge,
+            **{f"{host}:25": ports for host, ports in places.mx.items()},
+            **{f"{server}:53": ports for server, ports in places.name_servers.items()},
         }
 
     def now(self) -> float:

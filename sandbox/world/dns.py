@@ -122,21 +122,22 @@ def _presented(record: dict[str, Any]) -> tuple[str, int, str]:
 
 
 class DnsServer(asyncio.DatagramProtocol):
-    """Answers queries from `Zones`."""
+    """Answers queries from `Zones`: as the one resolver, or as one name server, which can have faults of its own."""
 
-    def __init__(self, zones: Zones, faults: Faults) -> None:
+    def __init__(self, zones: Zones, faults: Faults, server: str = "") -> None:
         self._zones = zones
         self._faults = faults
+        self._server = server
         self._transport: asyncio.DatagramTransport | None = None
 
-    async def start(self) -> int:
-        """Listen on a free loopback port, the same for UDP and TCP, and return it; OSError where there is none."""
+    async def start(self, address: str = "127.0.0.1") -> int:
+        """Listen on a free port of a loopback address for UDP and TCP, and return it; OSError where there is none."""
         loop = asyncio.get_running_loop()
         for left in reversed(range(_PORT_TRIES)):
-            tcp = await asyncio.start_server(self._serve_tcp, "127.0.0.1", 0)
+            tcp = await asyncio.start_server(self._serve_tcp, address, 0)
             port: int = tcp.sockets[0].getsockname()[1]
             try:
-                await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", port))
+                await loop.create_datagram_endpoint(lambda: self, (address, port))
             except OSError:  # somebody has this port for UDP
                 tcp.close()
                 if not left:
@@ -200,7 +201,7 @@ class DnsServer(asyncio.DatagramProtocol):
             return reply
         reply.flags |= dns.flags.AA
         try:
-            answer, exists = self._zones.resolve(name, kind)
+            answer, exists = ([], False) if fault == "outdated" else self._zones.resolve(name, kind)
         except LoopError:
             reply.set_rcode(dns.rcode.SERVFAIL)
             return reply
@@ -220,7 +221,10 @@ class DnsServer(asyncio.DatagramProtocol):
         return reply
 
     def _fault(self, name: str) -> str:
-        """Return the fault of a name, or else of the whole zone where it is lame."""
+        """Return the fault of this server, of a name, or else of the whole zone where it is lame."""
+        own = self._faults.dns.get(self._server, "") if self._server else ""
+        if own or name in NAME_SERVERS:
+            return own
         zone = self._zones.zone(name)
         whole = self._faults.dns.get(zone, "")
         return self._faults.dns.get(name, "") or (whole if whole == "lame" else "")

@@ -35,6 +35,7 @@ _OWN_HOSTS = (
     "mx1.example.com",
     "mx2.example.com",
     "mx3.example.com",
+    "mx4.example.com",
     "mx.xn--bcher-kva.example",
     "mx.retired.example",
 )
@@ -50,7 +51,7 @@ MAIL_HOSTS = (
     "m365-example.mail.protection.outlook.com",
     "m365-dane-example.mx.microsoft",
 )
-"""Every MX host of the world; `mx3.example.com` stands ready to be added."""
+"""Every MX host of the world; `mx3` and `mx4.example.com` stand ready to be added."""
 
 
 def _mx(domain: str, hosts: tuple[str, ...], *, locked: bool = False) -> tuple[Existing, ...]:

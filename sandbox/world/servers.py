@@ -22,7 +22,7 @@ from sandbox.world.cloudflare import Cloudflare
 from sandbox.world.dns import DnsServer, Zones
 from sandbox.world.edge import Edge
 from sandbox.world.faults import Faults
-from sandbox.world.internet import MAIL_HOSTS
+from sandbox.world.internet import MAIL_HOSTS, NAME_SERVERS
 from sandbox.world.mail import Mailboxes, start_mail_hosts
 from sandbox.world.proxy import Proxy
 from sandbox.world.timeline import Timeline
@@ -76,6 +76,13 @@ class Servers:
             "cloudflare": f"{urls['cloudflare']}/client/v4",
             "control": urls["control"],
             "dns": {"address": "127.0.0.1", "port": await DnsServer(self._zones, self._faults).start()},
+            "name_servers": {
+                server: {
+                    address: await DnsServer(self._zones, self._faults, server).start(address)
+                    for address in self._addresses
+                }
+                for server in NAME_SERVERS
+            },
             "edge": self._edge_ports,
             "proxy": f"http://127.0.0.1:{await Proxy(self._port_of).start()}",
             "ca_file": str(self._authority.ca_file),

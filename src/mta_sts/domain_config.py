@@ -45,10 +45,14 @@ _MOST_OBJECT_TAGS = 10
 
 @dataclass(frozen=True, slots=True)
 class MxEntry:
-    """A pattern, or a host with the preference of its MX record."""
+    """A pattern, or a host with the preference of its MX record.
+
+    `checked` says who looked at a host that can't be looked at from where the program runs.
+    """
 
     host: str
     preference: int | None = None
+    checked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +196,7 @@ def _entry(item: Any) -> MxEntry:
     if isinstance(item, str):
         return MxEntry(to_ascii(item))
     preference = item.get("preference")
-    return MxEntry(to_ascii(item["host"]), None if preference is None else int(preference))
+    return MxEntry(to_ascii(item["host"]), None if preference is None else int(preference), item.get("checked"))
 
 
 def _shown(value: Any) -> str:
@@ -285,11 +289,15 @@ def _check_mx_mapping(item: Mapping[str, Any], path: str) -> list[Finding]:
         Finding(
             "unknown-key",
             f"{path}.{key}",
-            f"{key!r} is no setting of an MX host; known are host and preference",
+            f"{key!r} is no setting of an MX host; known are host, preference and checked",
         )
         for key in item
-        if key not in ("host", "preference")
+        if key not in ("host", "preference", "checked")
     ]
+    checked = item.get("checked")
+    if checked is not None and not (isinstance(checked, str) and checked.strip()):
+        message = f"got {_shown(checked)}; say who looked at the host, and when"
+        findings.append(Finding("checked-invalid", f"{path}.checked", message))
     preference = item.get("preference")
     if preference is not None and not (_is_whole(preference) and 0 <= preference <= _PREFERENCE_LIMIT):
         message = f"got {_shown(preference)}; give 0 to {_PREFERENCE_LIMIT}, the lowest is tried first"

@@ -52,6 +52,11 @@ _VERIFY_CAUSES = {
 """X509_V_ERR_* of OpenSSL's x509_vfy.h; every other one is a chain that leads to no trusted root."""
 
 
+def certificate_cause(error: ssl.SSLCertVerificationError) -> FetchCause:
+    """Return why a certificate was not accepted, a policy host's or an MX host's."""
+    return _VERIFY_CAUSES.get(error.verify_code, FetchCause.CERTIFICATE_UNTRUSTED)
+
+
 class FetchError(MtaStsError):
     """A fetch that gave no policy; a sender goes on with what it holds, or without a policy (RFC 8461 §3.3)."""
 
@@ -86,17 +91,24 @@ def fetch_policy(
 
 
 async def fetch_policy_async(
-    domain: str, address: str, port: int = 443, *, context: ssl.SSLContext | None = None, limit: float = FETCH_LIMIT
+    domain: str,
+    address: str,
+    port: int = 443,
+    *,
+    context: ssl.SSLContext | None = None,
+    limit: float = FETCH_LIMIT,
+    user_agent: str = "mta-sts",
 ) -> FetchedPolicy:
     """Return the policy that one address serves for a domain, asked with SNI and Host `mta-sts.DOMAIN`.
 
     `context` comes from `tls_context`: make one for many fetches, loading the roots takes longest. `limit` is in
-    seconds for all of it. Raises FetchError, whose cause says what the operator should look at.
+    seconds for all of it. An empty `user_agent` is not sent. Raises FetchError, whose cause says what the operator
+    should look at.
     """
     host = f"mta-sts.{normalise_host(domain)}"
     try:
         async with asyncio.timeout(limit):
-            content_type, body, certificate = await _get(domain, host, address, port, context or tls_context())
+            content_type, body, certificate = await _get(domain, address, port, context or tls_context(), user_agent)
     except TimeoutError:
         message = f"https://{host}{WELL_KNOWN} at {address} gave no whole answer within {limit:g} s"
         raise FetchError(domain, FetchCause.TIMEOUT, message) from None
@@ -108,14 +120,16 @@ async def fetch_policy_async(
     return FetchedPolicy(policy, body, content_type, certificate)
 
 
-async def _get(domain: str, host: str, address: str, port: int, context: ssl.SSLContext) -> tuple[str, bytes, bytes]:
+async def _get(
+    domain: str, address: str, port: int, context: ssl.SSLContext, user_agent: str
+) -> tuple[str, bytes, bytes]:
     """Return content type, body and certificate of an answer that a sender accepts."""
+    host = f"mta-sts.{normalise_host(domain)}"
     where = f"{host} at {address}"
     try:
         reader, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        cause = _VERIFY_CAUSES.get(error.verify_code, FetchCause.CERTIFICATE_UNTRUSTED)
-        raise FetchError(domain, cause, f"{where}: {error.verify_message}") from error
+        raise FetchError(domain, certificate_cause(error), f"{where}: {error.verify_message}") from error
     except (ssl.SSLError, ConnectionResetError) as error:
         raise FetchError(domain, FetchCause.TLS, f"{where}: the TLS handshake failed ({error})") from error
     except OSError as error:
@@ -128,7 +142,7 @@ async def _get(domain: str, host: str, address: str, port: int, context: ssl.SSL
             target=WELL_KNOWN,
             headers=[
                 ("Host", host),
-                ("User-Agent", "mta-sts"),
+                *([("User-Agent", user_agent)] if user_agent else []),
                 ("Accept", "text/plain"),
                 ("Accept-Encoding", "identity"),
                 ("Connection", "close"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,17 +17,31 @@ if TYPE_CHECKING:
 with warnings.catch_warnings():
     # Pulumi's SDKs warn, at import, of classes of their own that nobody here uses.
     warnings.simplefilter("ignore", DeprecationWarning)
-    import pulumi_mta_sts  # noqa: F401
+    from pulumi_mta_sts.outside import outside, use
+
+from mta_sts.checks.smtp import Session
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Return a world with one zone, `example.com`, and nothing in it."""
     from tests.components.mocked import World, use_aws  # noqa: PLC0415  after the warnings above
 
     fresh = World()
     use_aws(fresh, monkeypatch)
-    return fresh
+
+    async def start_session(host: str, address: str, *_: object) -> Session:
+        return Session(host, address, *fresh.mail_hosts.get(host, ()))
+
+    async def mail_addresses(host: str) -> list[tuple[str, int]]:
+        return [("192.0.2.25", 25)] if host not in fresh.mail_hosts or fresh.mail_hosts[host] else []
+
+    # A test reaches no mail host; what is made of what they show is in test_preflight.
+    monkeypatch.setattr("pulumi_mta_sts.preflight.start_session", start_session)
+    before = outside()
+    use(replace(before, mail_addresses=mail_addresses))
+    yield fresh
+    use(before)
 
 
 @pytest.fixture(autouse=True)

@@ -63,7 +63,8 @@ class Answer(grpc.RpcError):
 class World(mocks.Mocks):
     """Zones, records, served policies and the account; `failing` maps a function (or `s3`, `sts`) to its error.
 
-    `state` are the URNs that the stack's state holds.
+    `state` are the URNs that the stack's state holds; `mail_hosts` what is wrong with MX hosts: cause and words, or
+    nothing where a host has no address.
     """
 
     zones: dict[str, str] = field(default_factory=lambda: {"zone-1": "example.com"})
@@ -75,6 +76,7 @@ class World(mocks.Mocks):
     account: str = ACCOUNT
     own_account: str = ACCOUNT
     failing: dict[str, Any] = field(default_factory=dict)
+    mail_hosts: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from mta_sts.reports.collect import Progress
     from mta_sts.reports.origin import OriginCheck
 
 EXIT_READ_ALL = 0
@@ -160,12 +159,12 @@ class ProgressLine:
     def __enter__(self) -> ProgressLine:  # noqa: PYI034  nobody derives from this
         return self
 
-    def show(self, progress: Progress) -> None:
-        """Show it, if the last time was a while ago."""
+    def show(self, progress: object) -> None:
+        """Show it as text, if the last time was a while ago."""
         if self._clock() < self._next:
             return
         self._next = self._clock() + self._pause
-        text = f"{progress.files:,} files read, {progress.reports:,} reports"
+        text = str(progress)
         print(
             f"\r{text}\x1b[K" if self._terminal else text,
             end="" if self._terminal else "\n",

@@ -54,6 +54,9 @@ class Progress(NamedTuple):
     files: int
     reports: int
 
+    def __str__(self) -> str:
+        return f"{self.files:,} files read, {self.reports:,} reports"
+
 
 class _Done(NamedTuple):
     """What one piece of work gave: packed records, and what was counted on the way."""

@@ -1,0 +1,64 @@
+"""Judge what is live against what a stack declares."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mta_sts.checks.observe import mx_hosts
+from mta_sts.checks.report import Area, Kind, Point
+from mta_sts.findings import MtaStsError
+from mta_sts.identifier import content_id
+from mta_sts.records import render_tlsrpt_record, select_tlsrpt_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mta_sts.checks.observe import Seen
+    from mta_sts.domain_config import DomainConfig
+
+_UP = "see `pulumi preview`, then `pulumi up`"
+
+
+def judge_id(seen: Seen, identifier: str) -> Iterator[Point]:
+    """Judge whether the served file is the one that the record's id stands for; for ids that this product made."""
+    if seen.served is None or not identifier or identifier.startswith(content_id(seen.served.body)):
+        return
+    message = (
+        f"the file that is served is not the one that id {identifier} stands for, so an edge serves an old file or "
+        f"somebody changed one of the two by hand; empty the edge's caches, else {_UP}"
+    )
+    yield Point(Area.STACK, Kind.ERROR, "id-not-of-body", f"https://mta-sts.{seen.domain}", message)
+
+
+def judge_drift(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
+    """Judge policy, report addresses and managed MX records; what the policy keeps of retiring hosts is no drift."""
+    url = f"https://mta-sts.{seen.domain}"
+    if seen.served is not None:
+        live, wanted = seen.served.policy, declared.policy
+        for name in ("mode", "max_age"):
+            if getattr(live, name) != getattr(wanted, name):
+                message = f"{name} is {getattr(live, name)}, and {getattr(wanted, name)} is declared; {_UP}"
+                yield Point(Area.STACK, Kind.WARNING, f"drift-{name.replace('_', '-')}", url, message)
+        missing = sorted(set(wanted.mx) - set(live.mx))
+        if missing:
+            message = f"{', '.join(missing)} is declared and not in the policy that is served; {_UP}"
+            yield Point(Area.STACK, Kind.WARNING, "drift-mx-pattern", url, message)
+    yield from _reports(seen, declared)
+    if declared.manage_mx and seen.mx is not None and not seen.mx.failure:
+        live_hosts = set(mx_hosts(seen.mx))
+        for entry in declared.mx:
+            if entry.host not in live_hosts:
+                message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live; {_UP}"
+                yield Point(Area.STACK, Kind.WARNING, "drift-mx-record", seen.domain, message)
+
+
+def _reports(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
+    if seen.tlsrpt is None or seen.tlsrpt.failure or not declared.reports:
+        return
+    try:
+        live = select_tlsrpt_record(seen.tlsrpt.values).rua
+    except MtaStsError:
+        return  # judged as a record
+    if set(live) != set(declared.reports):
+        message = f"reports go to {', '.join(live)}; declared is `{render_tlsrpt_record(declared.reports)}`; {_UP}"
+        yield Point(Area.STACK, Kind.WARNING, "drift-reports", seen.tlsrpt.name, message)

@@ -1,0 +1,453 @@
+"""Checks as pure judgement and as a command: bad input, lists, forms, vectors of others."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from mta_sts.checks import observe
+from mta_sts.checks.host import judge_host
+from mta_sts.checks.lookup import Failure, Looked, Said
+from mta_sts.checks.mail import judge_mx, judge_smtp
+from mta_sts.checks.memory import judge_memory, next_history
+from mta_sts.checks.observe import Fetched, MailHost, Seen
+from mta_sts.checks.records import judge_agreement, judge_record, judge_reports
+from mta_sts.checks.report import Area, DomainReport, Kind, Point
+from mta_sts.checks.run import Known, check_domains, judge
+from mta_sts.checks.smtp import Session, SmtpCause, start_session
+from mta_sts.checks.targets import read_list
+from mta_sts.checks.writers import to_json, to_junit, to_markdown, to_table
+from mta_sts.cli import main
+from mta_sts.fetch import FetchCause, FetchedPolicy, fetch_policy_async, tls_context
+from mta_sts.findings import MtaStsError
+from mta_sts.network_options import Network
+from mta_sts.policy import SIZE_LIMIT, Mode, parse_policy
+from tests.conftest import vector_parameters
+from tests.mta_sts.policy_server import FAR_FUTURE, LONG_AGO, PAST, Answer, Authority, policy_server, response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
+DOMAIN = "example.com"
+HOST = f"mta-sts.{DOMAIN}"
+BODY = b"version: STSv1\nmode: enforce\nmx: mx1.example.com\nmax_age: 1209600\n"
+
+
+def rules(points: Iterable[Point]) -> list[tuple[str, str]]:
+    """Return kind and rule of each point."""
+    return [(str(point.kind), point.rule) for point in points]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Make one authority for all tests here."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def certificate(authority: Authority, days: float, life: float = 90) -> bytes:
+    """Return a certificate that ends in some days."""
+    ends = NOW + dt.timedelta(days=days)
+    before = set(authority._folder.glob("*.pem"))
+    authority.server([HOST], valid=(ends - dt.timedelta(days=life), ends))
+    (file,) = set(authority._folder.glob("*.pem")) - before
+    return ssl.PEM_cert_to_DER_cert(file.read_text(encoding="utf-8").partition("-----BEGIN CERT")[1] + file.read_text(
+        encoding="utf-8").partition("-----BEGIN CERT")[2])  # fmt: skip
+
+
+def seen_with(authority: Authority, body: bytes = BODY, *, days: float = 60, **more: Any) -> Seen:
+    """Return what is seen of a domain that is as it should be, with differences."""
+    served = FetchedPolicy(parse_policy(body), body, "text/plain", certificate(authority, days))
+    given: dict[str, Any] = {
+        "mx": Looked(DOMAIN, "MX", ("10 mx1.example.com",), ttl=300),
+        "sts": Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",), ttl=300),
+        "tlsrpt": Looked(f"_smtp._tls.{DOMAIN}", "TXT", ("v=TLSRPTv1; rua=mailto:a@example.com",)),
+        "apex": Looked(DOMAIN, "TXT"),
+        "host": Looked(HOST, "A", ("192.0.2.1",)),
+        "fetched": [Fetched("192.0.2.1", "", served)],
+        "mail_hosts": [MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2",)))],
+    }
+    return Seen(DOMAIN, **given | more)
+
+
+# --- Bad input of the command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["not a domain"], "'not a domain'"),
+        (["postmaster@example.com"], "e-mail address"),
+        (["https://example.com/"], "URL"),
+        (["localhost"], "single label"),
+        (["192.0.2.1"], "IP address"),
+        (["exa_mple.com", "postmaster@example.com"], "e-mail address"),
+        ([""], "empty"),
+        ([], "nothing to check"),
+        (["example.com", "--resolver", "dns.example"], "--resolver"),
+        (["example.com", "--ca-file", "missing.pem"], "missing.pem"),
+        (["example.com", "--port-map", "missing.json"], "missing.json"),
+        (["--file", "missing.txt"], "missing.txt"),
+        (["--stack", "missing"], "Pulumi.missing.yaml"),
+        (["example.com", "--last-run", "missing.json"], "missing.json"),
+    ],
+)
+def test_a_wrong_call_is_named_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """64, one line, and no file."""
+    assert 64 == main(["check", *arguments, "-o", str(tmp_path / "out")])
+    out, err = capsys.readouterr()
+    assert "" == out
+    assert words in err
+    assert 1 == err.count("\n")
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_every_bad_domain_of_a_call_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """All at once, not the first."""
+    assert 64 == main(["check", "a@b.example", "https://c.example/", "good.example"])
+    err = capsys.readouterr().err
+    assert "a@b.example" in err
+    assert "https://c.example/" in err
+    assert "good.example" not in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", '{"domains": [{"domain": "a.example"}]}', "not json",
+     '{"domains": [{"domain": "a.example", "history": [{"id": "1"}]}]}'],
+)  # fmt: skip
+def test_a_last_run_that_is_none_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    """64, with the file's name."""
+    file = tmp_path / "last.json"
+    file.write_text(text, encoding="utf-8")
+    assert 64 == main(["check", DOMAIN, "--last-run", str(file)])
+    assert "last.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"# nothing\n", b"\xef\xbb\xbf\n"])
+def test_an_empty_list_is_a_wrong_call(capsys: pytest.CaptureFixture[str], tmp_path: Path, data: bytes) -> None:
+    """There is nothing to check, which must not pass for good."""
+    file = tmp_path / "list.txt"
+    file.write_bytes(data)
+    assert 64 == main(["check", "--file", str(file)])
+    assert "nothing to check" in capsys.readouterr().err
+
+
+def test_a_list_takes_what_people_write() -> None:
+    """Comments, empty lines, either line end, both forms of an international name, copies."""
+    data = "\ufeffexample.com\r\n# all of ours\n\nb\u00fccher.example # the shop\nXN--BCHER-KVA.example.\nexample.com\n"
+    assert (["example.com", "xn--bcher-kva.example"], []) == read_list(data.encode())
+
+
+def test_a_long_list_of_junk_names_each_bad_line_and_keeps_the_others() -> None:
+    """A hundred thousand lines, one good in ten."""
+    kinds = [b"d%d.example", b"a@b%d.example", b"https://c%d.example", b"no domain %d", b"\xff\xfe\x00%d", b"10.0.0.%d",
+             b"x" * 300 + b"%d", b"-%d.example", b"a..b%d", b"single%d"]  # fmt: skip
+    good, bad = read_list(b"\n".join(kinds[number % 10] % number for number in range(100_000)))
+    assert [f"d{number}.example" for number in range(0, 100_000, 10)] == good
+    assert [number + 1 for number in range(100_000) if number % 10] == [one.line for one in bad]
+    assert all(len(str(one)) < 700 and "\n" not in str(one) for one in bad)
+
+
+# --- Judgement of what no server of the sandbox does
+
+
+def test_a_whole_domain_has_no_points(authority: Authority) -> None:
+    """The baseline that the other tests change."""
+    assert [] == list(judge(seen_with(authority), Known(), NOW).points)
+
+
+@pytest.mark.parametrize(
+    ("days", "life", "expected"),
+    [(8, 90, []), (6, 90, ["certificate-ends-soon"]), (3, 6, []), (1.5, 6, ["certificate-ends-soon"])],
+)
+def test_a_certificate_that_ends_soon_is_a_warning(
+    authority: Authority, days: float, life: float, expected: list[str]
+) -> None:
+    """A week ahead, or a third of its life where that is short; the MX host's as well."""
+    leaf = certificate(authority, days, life)
+    served = FetchedPolicy(parse_policy(BODY), BODY, "text/plain", leaf)
+    session = Session("mx1.example.com", "192.0.2.2", certificate=leaf)
+    host = MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2",)), (session,))
+    seen = seen_with(authority, fetched=[Fetched("192.0.2.1", "", served)], mail_hosts=[host])
+    assert [("warning", rule) for rule in expected] == rules(judge_host(seen, NOW))
+    assert [("warning", rule) for rule in expected] == rules(judge_smtp(seen, Mode.ENFORCE, NOW))
+
+
+def test_edges_that_serve_different_bodies_are_an_error(authority: Authority) -> None:
+    """Whichever a sender got, it keeps under the id."""
+    other = BODY.replace(b"1209600", b"604800")
+    leaf = certificate(authority, 60)
+    fetched = [
+        Fetched(address, "", FetchedPolicy(parse_policy(body), body, "text/plain", leaf))
+        for address, body in (("192.0.2.1", BODY), ("192.0.2.9", other))
+    ]
+    assert [("error", "addresses-differ")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW))
+
+
+def test_a_body_for_mail_servers_alone_is_a_bot_wall(authority: Authority) -> None:
+    """The same 200 and the same bytes for whoever asks."""
+    leaf = certificate(authority, 60)
+    other = BODY.replace(b"1209600", b"604800")
+    fetched = [
+        Fetched("192.0.2.1", agent, FetchedPolicy(parse_policy(body), body, "text/plain", leaf))
+        for agent, body in (("", BODY), ("Postfix", other))
+    ]
+    assert [("error", "bot-wall")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v=TLSRPTv1; rua=mailto:a@example.com", []),
+        ("v=TLSRPTv1; rua=mailto:a@b.example,mailto:A@b.example", [("warning", "rua-twice"), ("note", "rua-several")]),
+        ("v=TLSRPTv1; rua=ftp://a.example", [("error", "rua-scheme")]),
+        ("v=TLSRPTv1; rua=mailto:a@example.com; ruf=x", [("warning", "tag-unknown")]),
+        ("v=TLSRPTv1;", [("error", "rua-missing")]),
+        ("v=TLSRPTv1 ; rua=mailto:a@example.com", [("error", "version-spelling")]),
+        ("hello", [("warning", "tlsrpt-record-missing")]),
+    ],
+)  # fmt: skip
+def test_the_reporting_record_is_judged(authority: Authority, text: str, expected: list[tuple[str, str]]) -> None:
+    """Errors where senders send nothing, warnings where they may."""
+    seen = seen_with(authority, tlsrpt=Looked(f"_smtp._tls.{DOMAIN}", "TXT", (text,)))
+    assert expected == rules(judge_reports(seen))
+
+
+def test_a_long_ttl_is_a_warning(authority: Authority) -> None:
+    """A change stays unseen for that long."""
+    seen = seen_with(authority, sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",), ttl=172_800))
+    assert [("warning", "ttl-long")] == rules(judge_record(seen))
+
+
+def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> None:
+    """Where every one is silent, our own network may be to blame; a referral is no fault."""
+    name = f"_mta-sts.{DOMAIN}"
+    silent = [Said(f"ns{n}.example", "192.0.2.3", name, "TXT", problem="gives no answer") for n in (1, 2)]
+    assert [] == list(judge_agreement(seen_with(authority, said=silent)))
+    heard = Said("ns3.example", "192.0.2.4", name, "TXT", ("v=STSv1; id=1;",))
+    assert [("warning", "name-server-lame")] * 2 == rules(judge_agreement(seen_with(authority, said=[*silent, heard])))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("0 .",), [("warning", "null-mx")]),
+        (("0 .", "10 mx1.example.com"), [("error", "null-mx-not-alone")]),
+        ((), [("warning", "mx-missing"), ("error", "mx-not-covered"), ("warning", "pattern-without-mx")]),
+    ],
+)
+def test_mx_records_are_judged(authority: Authority, values: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
+    """A null MX alone, beside others, or no MX record at all."""
+    seen = seen_with(authority, mx=Looked(DOMAIN, "MX", values))
+    assert expected == rules(judge_mx(seen, Mode.ENFORCE))
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [(SmtpCause.NO_ROUTE, "skipped"), (SmtpCause.NOT_TALKING, "skipped"), (SmtpCause.STARTTLS_FAILS, "error"),
+     (SmtpCause.TLS, "error"), (SmtpCause.NO_CONNECTION, "error"), (FetchCause.CERTIFICATE_UNTRUSTED, "error")],
+)  # fmt: skip
+def test_each_smtp_cause_has_its_weight_and_way_out(authority: Authority, cause: SmtpCause, kind: str) -> None:
+    """What tells of us, not of the host, is skipped."""
+    sessions = tuple(Session("mx1.example.com", address, cause, "x") for address in ("192.0.2.2", "192.0.2.3"))
+    host = MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2", "192.0.2.3")), sessions)
+    (point,) = judge_smtp(seen_with(authority, mail_hosts=[host]), Mode.ENFORCE, NOW)
+    assert kind == point.kind
+    assert len(point.message.partition(";")[2]) > 10
+
+
+def test_a_resolver_without_answers_is_one_line(authority: Authority) -> None:
+    """Nothing could be told, and nothing is blamed; what the last run knew is kept."""
+    looked = {name: Looked("x", "TXT", failure=Failure.TIMEOUT) for name in ("mx", "sts", "tlsrpt", "host")}
+    before = next_history([], seen_with(authority), "1", NOW)
+    report = judge(Seen(DOMAIN, **looked), Known(before={DOMAIN: before}), NOW)
+    assert ([("skipped", "dns-timeout")], "not sure") == (rules(report.points), report.verdict)
+    assert before == report.history
+
+
+def test_an_older_policy_is_forgotten_when_nobody_can_hold_it(authority: Authority) -> None:
+    """Its id was gone when the next run saw another; then TTL, a fetch and max_age."""
+    first = next_history([], seen_with(authority), "1", NOW)
+    moved = seen_with(
+        authority,
+        BODY.replace(b"mx1", b"mx2"),
+        mx=Looked(DOMAIN, "MX", ("10 mx2.example.com",)),
+        sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=2;",), ttl=300),
+    )
+    second = next_history(first, moved, "2", NOW)
+    assert ["2", "1"] == [entry["id"] for entry in second]
+    for days, expected in ((13, [("error", "held-policy-without-mx")]), (15, [])):
+        later = NOW + dt.timedelta(days=days)
+        known = Known(before={DOMAIN: second})
+        report = judge(moved, known, later)
+        assert expected == [rule for rule in rules(report.points) if rule[1].startswith("held")]
+    assert ["2"] == [entry["id"] for entry in next_history(second, moved, "2", NOW + dt.timedelta(days=15))]
+
+
+def test_no_memory_says_nothing(authority: Authority) -> None:
+    """Without versions there is nothing to compare with."""
+    assert [] == list(judge_memory(seen_with(authority), [], "1", NOW))
+
+
+# --- The forms
+
+EVIL = 'TXT "<script>|\x07\ud800 [x](http://evil) @all ]]> &amp;'
+
+
+def test_what_strangers_publish_breaks_no_form() -> None:
+    """Markup and control characters of a record stay text; every form can be read back."""
+    points = [Point(area, kind, "rule", EVIL, EVIL) for area in Area for kind in Kind]
+    report = DomainReport(DOMAIN, points, id=EVIL)
+    _, bad = read_list(EVIL.encode("utf-8", "replace"))
+    assert EVIL == json.loads(to_json([report], bad, NOW))["domains"][0]["id"]
+    suites = ET.fromstring(to_junit([report], bad))  # noqa: S314  our own document
+    assert [str(len(Area)), "1"] == [suite.get("tests") for suite in suites]
+    assert "<script>" not in to_markdown([report], bad)
+    assert DOMAIN in to_table([report], bad)
+
+
+# --- Vectors of others
+
+
+def refused_by_us(vector: dict[str, Any]) -> bool:
+    """Whether RFC 8461 and our strictness refuse what the upstream test takes, with the reason in its label."""
+    return "arning" in vector["why"]
+
+
+@pytest.mark.parametrize("vector", vector_parameters("http_fetch.json"))
+def test_fetches_of_other_projects(authority: Authority, vector: dict[str, Any]) -> None:
+    """Usable as labelled; where upstream only warns of the media type, senders in use refuse, and so do we."""
+    contexts: dict[str, Callable[[], ssl.SSLContext]] = {
+        "expired": lambda: authority.server([HOST], valid=(LONG_AGO, PAST)),
+        "self-signed": lambda: Authority(authority._folder).server([HOST], valid=(LONG_AGO, FAR_FUTURE)),
+    }
+    tls = vector.get("tls", "")
+    good = authority.ca_file.read_bytes()
+    other = contexts.get(tls) or (lambda: authority.server(["elsewhere.example"] if tls else [HOST]))
+    server_context = other()
+    authority.ca_file.write_bytes(good)
+    if vector["status"] is None:
+        answer = Answer(hold=True)
+    else:
+        body = b"x" * vector["body_bytes"] if vector["body"] is None else vector["body"].encode()
+        headers = [f"Location: {vector['location']}"] if "location" in vector else []
+        answer = response(body, status=vector["status"], content_type=vector["content_type"], headers=headers)
+
+    async def fetch() -> bool:
+        async with policy_server(server_context, answer) as server:
+            context = tls_context(authority.ca_file)
+            try:
+                await fetch_policy_async(DOMAIN, "127.0.0.1", server.port, context=context, limit=1, user_agent="")
+            except MtaStsError:
+                return False
+            return True
+
+    assert (vector["usable"] and not refused_by_us(vector)) is asyncio.run(fetch())
+    assert vector.get("body_bytes", SIZE_LIMIT + 1) > SIZE_LIMIT
+
+
+@pytest.mark.parametrize("vector", vector_parameters("cert_san.json", "san_match"))
+def test_certificates_of_other_projects_at_an_mx_host(authority: Authority, vector: dict[str, Any]) -> None:
+    """STARTTLS with each certificate: taken for the host or not, as RFC 8461 §4.2 says."""
+    names = [name for name in vector["san_dns"] or [] if name.isascii()]
+    host = vector["host"].removesuffix(".")
+    if not host.replace("-", "").replace(".", "").isalnum() or ".." in host or host.startswith("."):
+        pytest.skip("no name that DNS gives for an MX host")
+    context = authority.server(names, common_name=vector["subject_cn"] or "host")
+    chain = tls_context(authority.ca_file)
+    chain.check_hostname = False
+
+    async def look() -> Session:
+        server = await asyncio.start_server(lambda reader, writer: mail_host(reader, writer, context), "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await start_session(host, "127.0.0.1", port, chain)
+
+    session = asyncio.run(look())
+    assert vector["rfc_expected"] is (session.cause is None), session
+
+
+async def mail_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
+    """Speak as much SMTP as STARTTLS needs."""
+    writer.write(b"220 mx ESMTP\r\n")
+    await reader.readline()
+    writer.write(b"250-mx\r\n250 STARTTLS\r\n")
+    await reader.readline()
+    writer.write(b"220 go on\r\n")
+    try:
+        await writer.start_tls(context)
+        await reader.readline()
+    except (OSError, EOFError):
+        pass
+    finally:
+        writer.transport.abort()
+
+
+# --- What MX hosts say
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        (b"554 we do not like you\r\n", SmtpCause.NOT_TALKING),
+        (b"220-hello\r\n220 mx\r\n|421 busy\r\n", SmtpCause.NOT_TALKING),
+        (b"220 mx\r\n|250-mx\r\n250 SIZE 1\r\n", SmtpCause.NO_STARTTLS),
+        (b"220 mx\r\n|250 starttls\r\n|454 not now\r\n", SmtpCause.STARTTLS_FAILS),
+        (b"220 mx\r\n|250 STARTTLS\r\n|220 go on\r\n|no TLS\r\n", SmtpCause.TLS),
+        (b"HTTP/1.1 400 Bad Request\r\n", SmtpCause.NOT_TALKING),
+        (b"220-x\r\n" * 1000, SmtpCause.NOT_TALKING),
+        (b"x" * 200_000, SmtpCause.NOT_TALKING),
+        (b"", SmtpCause.REFUSED),
+        (b"220 mx\r\n|", SmtpCause.REFUSED),
+        (b"220", SmtpCause.REFUSED),
+    ],
+)
+def test_each_mail_host_is_understood(lines: bytes, cause: SmtpCause) -> None:
+    """Whatever it says, there is a cause, and no exception."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            for index, part in enumerate(lines.split(b"|")):
+                if index:
+                    await reader.readuntil(b"\n")
+                writer.write(part)
+                await writer.drain()
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.close()
+
+    async def look() -> Session:
+        server = await asyncio.start_server(speak, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            return await start_session("mx.example", "127.0.0.1", port, tls_context())
+
+    assert cause == asyncio.run(look()).cause
+
+
+def test_many_domains_in_no_time_at_a_dead_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand domains come back in order, each with its verdict; the observer is asked once for each."""
+
+    async def look_at(_: observe.Observer, domain: str) -> Seen:
+        return Seen(
+            domain, **{name: Looked(domain, "MX", failure=Failure.TIMEOUT) for name in ("mx", "sts", "host", "tlsrpt")}
+        )
+
+    monkeypatch.setattr(observe.Observer, "look_at", look_at)
+    names = [f"d{number}.example" for number in range(10_000)]
+    steps: list[Any] = []
+    found = check_domains(names, Network((("127.0.0.1", 9),)), progress=steps.append)
+    assert names == [report.domain for report in found]
+    assert {"not sure"} == {report.verdict for report in found}
+    assert "10,000 of 10,000 domains checked, 0 with errors" == str(steps[-1])
