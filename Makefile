@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PY = .venv/bin/python
 ROOTS = src/mta_sts components/pulumi_mta_sts policies/pulumi_mta_sts_policies sandbox
 
-.PHONY: help up preview check walk chaos down test lint format bench
+.PHONY: help up preview check review walk chaos down test lint format bench
 help: ## What can be made.
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /\1 - /'
 
@@ -14,6 +14,8 @@ preview: .venv/.ready ## Show what `make up` would change.
 	@$(PY) -m sandbox preview
 check: .venv/.ready ## Run `mta-sts check` on what the sandbox publishes.
 	@$(PY) -m sandbox check
+review: .venv/.ready ## Let `mta-sts review` judge real plans: usual styles, and our component (a minute).
+	@$(PY) -m sandbox review
 walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute).
 	@$(PY) -m sandbox walk
 chaos: .venv/.ready ## Interrupt many changes at every step, and let a million senders judge (half an hour).
@@ -31,10 +33,11 @@ lint: .venv/.ready ## Ruff and mypy.
 	$(PY) -m mypy __main__.py
 	$(PY) -m mypy components/__main__.py
 	$(PY) -m mypy policies/__main__.py
-bench: .venv/.ready ## Benchmarks: reports beside parsedmarc, the safety proof, checks beside checkdmarc.
+bench: .venv/.ready ## Benchmarks: reports beside parsedmarc, the safety proof, checks beside checkdmarc, a review of 1,000 domains.
 	$(PY) benchmarks/reports.py
 	$(PY) benchmarks/safety.py
 	$(PY) benchmarks/check.py
+	$(PY) benchmarks/review.py
 format: .venv/.ready ## Let ruff format and fix.
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .

@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         (advance, "let time pass for everything in the sandbox"),
         (where, "show where the sandbox's servers listen"),
         (destroy, "run `pulumi destroy` on the sandbox's stack"),
+        (review, "let `mta-sts review` judge real plans: of programs in usual styles, and of our component"),
         (walk, "take a domain from testing to enforce on evidence, each step shown and checked, in a world of its own"),
         (down, "end the sandbox's processes and throw its world and state away (no `pulumi destroy`)"),
     ):
@@ -179,6 +180,24 @@ def walk(options: argparse.Namespace) -> int:
         finally:
             _end_engine(options.folder)
     _say("\nEvery step went as it should")
+    return 0
+
+
+def review(_: argparse.Namespace) -> int:
+    """Record plans in a temporary folder that no other sandbox knows, and show what is said of them."""
+    import tempfile  # noqa: PLC0415
+
+    from sandbox.review import UnexpectedError, show  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="mta-sts-review-") as name:
+        try:
+            show(Path(name), _say)
+        except UnexpectedError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+        finally:
+            for folder in filter(Path.is_dir, Path(name).iterdir()):
+                _end_engine(folder)
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pulumi
 import pulumi_cloudflare as cloudflare
 
-from mta_sts import Finding, MtaStsError, txt_value
+from mta_sts import Finding, MtaStsError, cloud_resources, txt_value
 from mta_sts.caa import caa_property
 from mta_sts.names import to_ascii
 from pulumi_mta_sts.live import LookUp, look, look_all, once_a_run, provider_for, unreadable
@@ -18,7 +18,7 @@ PACKAGE = "cloudflare"
 MARK = "Managed by pulumi-mta-sts; a change by hand can stop mail."
 """Comment on every record we make (Cloudflare's free plan allows 100 characters): how a later run knows ours."""
 
-LEAVING = "Managed by pulumi-mta-sts; leaves DNS when no sender needs it."
+LEAVING = cloud_resources.LEAVING
 """Comment on an MX record whose host is no longer declared: the engine may delete it once it is not needed."""
 
 HANDED_OVER = "Was managed by pulumi-mta-sts until `manage_mx` was turned off."

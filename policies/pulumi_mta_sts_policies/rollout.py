@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mta_sts import Mode, MtaStsError, errors, render_policy, resolve_domain
 from mta_sts.ledger import PolicyVersion
-from pulumi_mta_sts_policies.resources import STS_LABEL, TLSRPT_LABEL, Resource, made_by_component
+from pulumi_mta_sts_policies.resources import STS_LABEL, TLSRPT_LABEL, Resource, in_stack, made_by_component
 from pulumi_mta_sts_policies.rule import ADVISORY, MANDATORY, About, Severity, stack_rule
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def protected(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
         bucket = stack.bucket_of(published.object.resource)
         needed += [bucket] if bucket is not None else []
         for each in needed:
-            if not each.opts.protect and not made_by_component(each):
+            if not in_stack(each).opts.protect and not made_by_component(each):
                 yield each, f"it is not protected, and senders may hold a policy of {domain}"
 
     # One bucket serves many domains: named once.

@@ -24,6 +24,7 @@ from pulumi_mta_sts_policies.resources import (
     Resource,
     distribution,
     get,
+    in_stack,
     policy_object,
     record,
 )
@@ -140,7 +141,7 @@ class Stack:
 
     def refers_to(self, resource: Resource, name: str, types: Sequence[str]) -> PolicyResource | None:
         """Return the resource of this stack that a property's value comes from, or names; None where there is none."""
-        for each in _in_stack(resource).property_dependencies.get(name, []):
+        for each in in_stack(resource).property_dependencies.get(name, []):
             if each.resource_type in types:
                 return each
         value = get(resource.props, name)
@@ -152,7 +153,7 @@ class Stack:
 
     def certificate_of(self, of: Distribution) -> PolicyResource | None:
         """Return the certificate that a distribution shows, None where another stack made it."""
-        resource = _in_stack(of.resource)
+        resource = in_stack(of.resource)
         name = "viewerCertificate" if of.settings is of.resource.props else "distributionConfig"
         dependencies = list(resource.property_dependencies.get(name, []))
         for each in dependencies:
@@ -165,7 +166,7 @@ class Stack:
 
     def comes_after(self, later: Resource, earlier: Resource) -> bool:
         """Tell whether the engine makes one resource only once another is made."""
-        waiting, seen = [_in_stack(later)], {later.urn}
+        waiting, seen = [in_stack(later)], {later.urn}
         while waiting:
             for each in waiting.pop().dependencies:
                 if each.urn == earlier.urn:
@@ -199,7 +200,7 @@ class Stack:
         served = [
             host.removeprefix(f"{POLICY_HOST_LABEL}.")
             for each in self.distributions
-            if bucket is not None and bucket in _in_stack(each.resource).property_dependencies.get("origins", [])
+            if bucket is not None and bucket in in_stack(each.resource).property_dependencies.get("origins", [])
             for host in each.hosts
         ]
         if served or len(self.objects) > 1:
@@ -215,8 +216,3 @@ def _name(item: PolicyResource | Record | PolicyObject | Distribution | Publishe
 
 def _some(found: S | None) -> list[S]:
     return [] if found is None else [found]
-
-
-def _in_stack(resource: Resource) -> PolicyResource:
-    """Return a resource as what it is in a stack: there every resource knows its dependencies."""
-    return resource  # type: ignore[return-value]

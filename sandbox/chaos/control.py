@@ -86,7 +86,7 @@ def _publish(config: dict[str, Any], zone_id: str) -> None:
     aws.s3.BucketPolicy(
         f"{name}-readable",
         bucket=bucket.id,
-        policy=pulumi.Output.all(bucket.arn, distribution.arn).apply(lambda arns: _readable(*arns)),
+        policy=pulumi.Output.all(bucket.arn, distribution.arn).apply(lambda arns: readable(*arns)),
     )
     identifier = hashlib.sha256(repr((hosts, config["mode"])).encode()).hexdigest()[:32]
     records = {
@@ -102,7 +102,8 @@ def _publish(config: dict[str, Any], zone_id: str) -> None:
             )
 
 
-def _readable(bucket: str, distribution: str) -> str:
+def readable(bucket: str, distribution: str) -> str:
+    """Return the bucket policy that lets a distribution read."""
     statement = {
         "Effect": "Allow",
         "Principal": {"Service": "cloudfront.amazonaws.com"},

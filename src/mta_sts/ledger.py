@@ -126,15 +126,15 @@ def policy_key(domain: str) -> str:
     return f"{domain}/.well-known/mta-sts.txt"
 
 
-def read_versions(s3: S3Client, bucket: str, domain: str) -> list[PolicyVersion]:
+def read_versions(s3: S3Client, bucket: str, domain: str, key: str = "") -> list[PolicyVersion]:
     """Return the versions of a domain's policy object that can still matter, newest first.
 
-    Raises MtaStsError (`ledger-unreadable`) when S3 does not let us look: "no permission" must never
-    read as "never served".
+    `key` is for objects that others named. Raises MtaStsError (`ledger-unreadable`) when S3 does not let us look:
+    "no permission" must never read as "never served".
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only when S3 is read
 
-    key = policy_key(domain)
+    key = key or policy_key(domain)
     versions: list[PolicyVersion] = []
     try:
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)

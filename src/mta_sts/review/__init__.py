@@ -1,0 +1,1 @@
+"""What a planned change of any Pulumi program means for senders, and whether it is safe."""

@@ -1,0 +1,534 @@
+"""Whether a plan is safe, domain by domain, with the reasons, the way out and a time-line that shows it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from mta_sts.cloud_resources import UnseenError
+from mta_sts.findings import MtaStsError, errors
+from mta_sts.ledger import FETCH_SECONDS
+from mta_sts.policy import Mode, check_policy
+from mta_sts.records import select_sts_record, select_tlsrpt_record
+from mta_sts.review.change import judgeable
+from mta_sts.review.plan import RECORD_WITH
+from mta_sts.review.words import duration, listed
+from mta_sts.review.world import Role, find_domains
+from mta_sts.safety import Harm, Kind, prove
+from mta_sts.safety.model import policy_of, publications
+from mta_sts.safety.runs import after, present
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mta_sts.review.change import Judgeable
+    from mta_sts.review.live import Live
+    from mta_sts.review.plan import Plan
+    from mta_sts.review.world import Domain, Side
+    from mta_sts.safety import Failure, Step, Verdict
+    from mta_sts.safety.runs import State
+
+LONG_IN_FORCE = (
+    "Judged on the plan alone, as if its old state had been published long enough for every sender to know it "
+    "(`--live` looks)."
+)
+"""The assumption of a review that sees the plan alone, in one line."""
+
+
+class Grade(StrEnum):
+    """What a review says, the mildest first."""
+
+    SAFE = "safe"
+    DEGRADED = "degraded"  # some sender does not use some MX host for a time; no mail is refused
+    UNKNOWN = "unknown"  # it could not be told
+    UNSAFE = "unsafe"  # refused, locked in, downgraded, or not valid
+
+    @property
+    def weight(self) -> int:
+        """How bad it is, to be compared."""
+        return list(Grade).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason for a verdict: a stable rule, what would happen, and what to do instead.
+
+    `ready` is when the way out would be done if it were begun now, in seconds from now.
+    """
+
+    rule: str
+    text: str
+    way_out: str = ""
+    ready: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What happens `at` seconds after the update begins, and what senders are given from then on."""
+
+    at: float
+    what: str
+    sees: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What stands at one time: policy, id, MX hosts; a value that can't be told is in `untold` with the reason."""
+
+    body: str | None = None
+    id: str | None = None
+    mx: tuple[str, ...] | None = None
+    reports: str | None = None
+    host: str | None = None
+    edge_seconds: int | None = None
+    untold: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> Any:
+        """What the body states, None where there is none, or none that is valid."""
+        return policy_of(self.body) if self.body is not None else None
+
+
+@dataclass(slots=True, kw_only=True)
+class DomainReview:
+    """What a reviewer needs to know of one domain."""
+
+    domain: str
+    grade: Grade = Grade.SAFE
+    headline: str = ""
+    stacks: tuple[str, ...] = ()
+    ours: bool = False
+    changes: bool = False
+    before: Seen = field(default_factory=Seen)
+    after: Seen = field(default_factory=Seen)
+    retiring: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    moments: tuple[Moment, ...] = ()
+    """The shortest time-line that shows the harm; where there is none, the update as it would go."""
+    assumptions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    safe_from: float | None = None
+    """Seconds from now from which the same change would be safe, None where waiting does not help or is not needed."""
+    removable_from: str = ""
+    """What our component said at the last update about taking the domain off."""
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Review:
+    """What is said of all plans together. `unseen` names resources that may be a domain's but could not be read."""
+
+    domains: list[DomainReview] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    """Why a plan could not be read or judged at all; then nothing is safe."""
+    said: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    live: bool = False
+
+    @property
+    def grade(self) -> Grade:
+        """The worst of all."""
+        grades = [domain.grade for domain in self.domains]
+        if self.problems:
+            grades.append(Grade.UNKNOWN)
+        return max(grades, key=lambda grade: grade.weight, default=Grade.SAFE)
+
+
+def review(plans: Sequence[Plan], look: Callable[[Sequence[Domain]], Mapping[str, Live]] | None = None) -> Review:
+    """Judge what these plans, one a stack, do to every mail domain in them.
+
+    `look` returns what is published now of domains that change, by name; without it the plans must do.
+    """
+    domains, unseen = find_domains(plans)
+    live = look([domain for domain in domains if domain.changes]) if look else {}
+    found = Review(
+        live=look is not None,
+        domains=[_review(domain, live.get(domain.name)) for domain in domains],
+        sources=[plan.source for plan in plans],
+        said=_not_of(plans, {domain.name for domain in domains}),
+        unseen=unseen,
+    )
+    for plan in plans:
+        if plan.failed:
+            found.problems.append(f"The preview of {plan.stack or plan.source} failed: {' · '.join(plan.failed)}")
+        elif not plan.complete and not any(plan in domain.plans for domain in domains):
+            found.problems.append(
+                f"{plan.source} leaves out what stays the same, and shows nothing of MTA-STS. {_AGAIN}"
+            )
+    return found
+
+
+def _not_of(plans: Sequence[Plan], names: set[str]) -> list[str]:
+    """Return what our components have to say that is about no domain of these."""
+    said = dict.fromkeys(said for plan in plans for said in plan.said)
+    return [each for each in said if each.partition(": ")[0] not in names]
+
+
+_AGAIN = f"Record it again with `{RECORD_WITH}`"
+
+
+def _review(domain: Domain, live: Live | None) -> DomainReview:
+    before, after_ = domain.side(after=False), domain.side(after=True)
+    found = DomainReview(
+        domain=domain.name,
+        stacks=tuple(plan.stack or plan.source for plan in domain.plans),
+        ours=domain.ours,
+        before=_seen(before),
+        after=_seen(after_),
+        retiring=tuple(sorted(after_.leaving)),
+        changes=domain.changes,
+        removable_from=domain.removable_from,
+        notes=(*_notes(domain), *_said(domain), *_drift(domain, live)),
+    )
+    if any(plan.failed for plan in domain.plans):
+        return _unknown(found, "the preview failed, so what would happen is not known", "preview-failed")
+    if domain.unread:
+        return _unknown(
+            found,
+            f"{listed(domain.unread)} may be its record or policy host, and is of a kind that is not read here",
+            "not-read",
+            "Run `mta-sts check` on the domain after the change.",
+        )
+    if not found.changes:
+        found.headline = "nothing changes for senders"
+        return found
+    if not all(plan.complete for plan in domain.plans):
+        return _unknown(found, "the plan leaves out what stays the same", "plan-incomplete", f"{_AGAIN}.")
+    return _graded(_judged(found, domain, live), tuple(_invalid(domain, after_)))
+
+
+def _judged(found: DomainReview, domain: Domain, live: Live | None) -> DomainReview:
+    """Ask for a proof."""
+    try:
+        judged = judgeable(domain, live)
+        verdict = prove(judged.world, judged.change) if judged else None
+    except UnseenError as error:
+        return _unknown(found, f"{error}", "not-in-plan", "Run it with --live, which looks at what is published.")
+    except ValueError as error:  # so many steps in any order, or no order that could be
+        return _unknown(found, str(error), "not-judged", "Split the change.")
+    if judged is None or verdict is None:
+        found.headline = "nothing changes for mail delivery"
+        return found
+    found.assumptions = judged.assumptions
+    if not publications(judged.world) and all(step.kind in _MX_KINDS for step in judged.change.steps):
+        found.headline = "it publishes no MTA-STS, so there is no policy that its MX records could offend"
+        return found
+    return _proved(found, domain, judged, verdict)
+
+
+def _unknown(found: DomainReview, why: str, rule: str, way_out: str = "") -> DomainReview:
+    found.grade = Grade.UNKNOWN
+    found.headline = f"could not tell: {why}"
+    found.reasons = (Reason(rule, f"Could not tell: {why}.", way_out),)
+    return found
+
+
+def _graded(found: DomainReview, wrong: Sequence[Reason]) -> DomainReview:
+    """Add what is not valid: it is wrong whatever else is known."""
+    if wrong:
+        found.reasons = (*wrong, *found.reasons)
+        if found.grade is not Grade.UNSAFE:
+            found.headline = "what would be published is not valid, so senders would not use it"
+        found.grade = Grade.UNSAFE
+    return found
+
+
+def _proved(found: DomainReview, domain: Domain, judged: Judgeable, verdict: Verdict) -> DomainReview:
+    """Put the proof's verdict in words."""
+    harmful = sorted(verdict.failures, key=lambda failure: _telling(failure, _held_before(judged)))
+    if not harmful:
+        found.headline = "no sender refuses mail, or loses the policy"
+        found.moments = tuple(_planned(judged))
+        if domain.ours and len(judged.change.steps) > 1:
+            found.notes += ("The component itself waits between these steps until senders can follow.",)
+        found.notes += tuple(
+            f"Senders that look for a new policy only when theirs ends pass {skip.host} by for up to "
+            f"{duration(skip.until)}; they use the other hosts."
+            for skip in verdict.skips
+        )
+        return found
+    if not all(plan.ordered for plan in domain.plans) and not domain.ours:
+        return _unknown(
+            found,
+            "this form of plan does not tell what waits for what, and in some order it would do harm",
+            "order-unknown",
+            f"Record it without streaming: `{RECORD_WITH}`.",
+        )
+    worst = harmful[0]
+    found.failures = tuple(harmful)
+    found.grade = Grade.DEGRADED if worst.harm is Harm.SKIPPED else Grade.UNSAFE
+    reasons = (_reason(judged, failure) for failure in harmful if failure.harm is not Harm.SKIPPED)
+    if worst.harm is Harm.SKIPPED:
+        reasons = (_reason(judged, failure) for failure in harmful)
+    found.reasons = tuple({reason.rule: reason for reason in reversed(list(reasons))}.values())[::-1]
+    found.headline = _HEADLINES[worst.harm]
+    found.moments = tuple(_shown(judged, worst))
+    found.safe_from = verdict.safe_from
+    return found
+
+
+def _held_before(judged: Judgeable) -> set[str]:
+    """Return the policies that senders may hold already."""
+    return {one.body for one in publications(judged.world)}
+
+
+def _telling(failure: Failure, known: set[str]) -> tuple[int, bool, bool, bool, int, float]:
+    """Return how little a failure tells: the worst harm first; of one kind what all hold, and needs no mishap."""
+    rank = _RANK.index(failure.harm)
+    return rank, not failure.body, failure.body not in known, bool(failure.run), len(failure.steps), failure.at
+
+
+_MX_KINDS = (Kind.MX, Kind.MX_ADD, Kind.MX_REMOVE)
+_RANK = (Harm.REFUSED, Harm.DOWNGRADED, Harm.LOCKED_IN, Harm.SKIPPED)
+_HEADLINES = {
+    Harm.REFUSED: "mail would be refused",
+    Harm.DOWNGRADED: "mail would lose its protection",
+    Harm.LOCKED_IN: "some senders would keep an outdated policy",
+    Harm.SKIPPED: "some senders would not use an MX host for a time; no mail is refused",
+}
+
+
+def _seen(side: Side) -> Seen:
+    """Return a side as it can be shown."""
+    untold: dict[str, str] = {}
+
+    def tell(name: str, read: Any) -> Any:
+        try:
+            return read()
+        except UnseenError as error:
+            untold[name] = str(error)
+            return None
+
+    return Seen(
+        body=tell("policy", lambda: side.body),
+        id=tell("id", lambda: side.id),
+        mx=tell("mx", lambda: tuple(sorted(side.hosts))) if side.has(Role.MX) else None,
+        reports=tell("reports", lambda: ", ".join(side.reports) or None),
+        host=tell("host", lambda: ", ".join(sorted(side.names)) or None),
+        edge_seconds=tell("edge", lambda: side.edge_seconds),
+        untold=untold,
+    )
+
+
+def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
+    """Yield what would be published newly and can't be used."""
+    if any(part.changes for part in domain.of(Role.OBJECT)):
+        file = _told(lambda: after_.file)
+        found = errors(check_policy(file.body)) if file else []
+        if found:
+            text = f"The policy file is not valid: {'; '.join(one.message for one in found)}."
+            yield Reason("policy-invalid", text, "Mend the policy; `mta-sts lint` shows everything that is wrong.")
+    for role, rule, read, select in (
+        (Role.RECORD, "sts-record-invalid", lambda: after_.texts, select_sts_record),
+        (Role.REPORTS, "tlsrpt-record-invalid", lambda: after_.reports, select_tlsrpt_record),
+    ):
+        texts = _told(read)
+        if texts and any(part.changes for part in domain.of(role)):
+            try:
+                select(texts)
+            except MtaStsError as error:
+                said = "; ".join(one.message for one in error.findings)
+                yield Reason(rule, f"The {role} is not valid: {said}.", "Publish exactly one valid record.")
+
+
+def _told(read: Any) -> Any:
+    try:
+        return read()
+    except UnseenError:
+        return None
+
+
+def _notes(domain: Domain) -> Iterator[str]:
+    """Yield what a reviewer should know besides the verdict."""
+    after_ = domain.side(after=True)
+    for host in sorted(after_.leaving):
+        yield f"{host} is no longer declared: the component keeps it until no sender needs it."
+    lifted = [part for part in domain.lifted() if not part.ours or part.role is Role.RECORD]
+    body = _told(lambda: domain.side(after=False).body)
+    policy = policy_of(body) if body else None
+    if lifted and policy is not None and policy.mode is Mode.ENFORCE:
+        names = listed(part.step.urn.rpartition("::")[2] for part in lifted)
+        yield (
+            f"Protection from deletion is lifted from {names}. Senders may hold the enforce policy for "
+            f"{duration(policy.max_age)} after its id has gone: delete nothing before that."
+        )
+    wanted = _told(lambda: after_.body)
+    becomes = policy_of(wanted) if wanted else None
+    if becomes is not None and becomes.mode is Mode.ENFORCE and (policy is None or policy.mode is not Mode.ENFORCE):
+        yield (
+            "This starts to enforce: from now on senders refuse MX hosts that the policy does not list, or whose "
+            "certificate is not good."
+        )
+    if not domain.ours and body is not None and wanted is not None and body != wanted:
+        yield "To roll this back, publish the old policy under a new id; an id that was used before must not come back."
+    if body == wanted and any(part.changes for part in domain.of(Role.EDGE)):
+        yield "The settings of its policy host change: look whether it serves the policy afterwards (`mta-sts check`)."
+    going = any(part.step.goes for part in domain.of(Role.RECORD))
+    if domain.removable_from and (lifted or going):
+        yield f"At the last update the component said from when the domain may be taken off: {domain.removable_from}."
+
+
+def _said(domain: Domain) -> Iterator[str]:
+    """Yield what our component has to say of a domain."""
+    for plan in domain.plans:
+        for said in plan.said:
+            if said.startswith(f"{domain.name}: "):
+                yield f"The component says: {said.removeprefix(f'{domain.name}: ')}"
+
+
+def _drift(domain: Domain, live: Live | None) -> Iterator[str]:
+    """Yield how what is published differs from what the stack believes, and what could not be looked at."""
+    if live is None:
+        return
+    before = domain.side(after=False)
+    known, identifier = _told(lambda: before.hosts) or frozenset(), _told(lambda: before.id)
+    if live.mx is not None and before.has(Role.MX):
+        if live.mx - known:
+            yield f"MX {listed(sorted(live.mx - known))} in DNS now and not in the stack: made by hand, or by others."
+        if known - live.mx:
+            yield f"MX {listed(sorted(known - live.mx))} in the stack and not in DNS now."
+    if live.texts is not None and before.has(Role.RECORD) and live.id != identifier:
+        yield f"_mta-sts shows {live.id or 'no usable record'} now, and {identifier or 'none'} in the stack."
+    if live.served and before.has(Role.OBJECT) and live.body != _told(lambda: before.body):
+        yield "The policy host serves another policy now than the stack holds."
+    yield from (f"Not looked at: {problem}." for problem in live.problems)
+
+
+def _reason(judged: Judgeable, failure: Failure) -> Reason:
+    """Say why a harm can happen, and what to do instead."""
+    if failure.harm is Harm.LOCKED_IN:
+        return _why_locked_in(judged)
+    policy = policy_of(failure.body)
+    allowed = listed(policy.mx) if policy else "nothing"
+    held = policy.max_age if policy else 0
+    hosts = listed(sorted(failure.hosts))
+    seconds = held + judged.world.txt_ttl + FETCH_SECONDS
+    ready = duration(seconds)
+    if failure.harm is Harm.DOWNGRADED:
+        return Reason(
+            "removed-while-held",
+            f"The policy or its record goes while senders hold the enforce policy (for up to {duration(held)}): when "
+            "it ends they deliver without any protection, and meanwhile nothing can tell them of a change.",
+            "First publish `mode: none` with max_age 86400 and a new id, and keep everything up; take it away "
+            f"{ready} after that.",
+            seconds,
+        )
+    if not failure.body:
+        failed = "If a step before it fails, the engine deletes the old MX host all the same, and"
+        return Reason(
+            "no-mx-left",
+            f"{failed if failure.run else 'For a time'} no MX host is in DNS.",
+            "Add the new host in an update of its own, and take the old one away in a later one.",
+        )
+    if failure.harm is Harm.SKIPPED:
+        return Reason(
+            "host-skipped",
+            f"Senders that hold the policy for {allowed} do not use every one of {hosts}.",
+            "Publish the policy that lists the new host first; add the host to DNS when senders know it.",
+        )
+    if failure.body in _held_before(judged):
+        return Reason(
+            "mx-not-in-held-policy",
+            f"Senders may hold the policy that allows only {allowed} for up to {duration(held)}, and would find only "
+            f"{hosts} in DNS: they refuse to deliver there.",
+            f"Publish a policy that lists old and new hosts, and keep the old hosts in DNS beside the new ones for "
+            f"{ready} after that.",
+            seconds,
+        )
+    return Reason(
+        "policy-without-live-mx",
+        f"Senders can be served the policy that allows only {allowed} while DNS gives them only {hosts}: they refuse "
+        "to deliver there.",
+        "List old and new hosts in the policy until the change of the MX records is over.",
+    )
+
+
+def _why_locked_in(judged: Judgeable) -> Reason:
+    """Say why a sender can hold one policy under the id of another."""
+    steps = judged.change.steps
+    record = next((step for step in steps if step.kind is Kind.TXT and step.value is not None), None)
+    host = [step for step in steps if step.kind in (Kind.POLICY, Kind.ADDRESS)]
+    keeps = "it keeps the old policy under the new id, and has no reason to look again"
+    if record is None:
+        return Reason(
+            "id-unchanged",
+            f"The policy changes and its id ({judged.world.txt}) does not: senders that hold the old policy never "
+            "learn of the new one.",
+            "Give the record a new id with every change of the file, and never one that was used before.",
+        )
+    if any(step.name not in record.after for step in host):
+        return Reason(
+            "id-before-policy",
+            f"Nothing makes the record wait for the policy file. A sender that sees the new id first is served the "
+            f"old file: {keeps}.",
+            "Make the record depend on the policy file (`depends_on`), and on what serves it.",
+        )
+    if judged.world.policy_ttl:
+        return Reason(
+            "edge-caches-policy",
+            f"The policy host's edge goes on with the old file for up to {duration(judged.world.policy_ttl)}. A sender "
+            f"that sees the new id meanwhile is served the old file: {keeps}.",
+            "Switch the edge's caching off first (CloudFront's managed policy CachingDisabled), wait that long, and "
+            "change the policy after that.",
+        )
+    return Reason(
+        "old-host-still-found",
+        f"Resolvers lead senders to the old policy host for up to {duration(judged.world.address_ttl)}. A sender that "
+        f"sees the new id meanwhile is served the old file: {keeps}.",
+        "Move the policy host and change the policy in two updates.",
+    )
+
+
+def _planned(judged: Judgeable) -> Iterator[Moment]:
+    """Yield the update as it goes when nothing takes time but what waits."""
+    ready: dict[str, float] = {}
+    left = sorted(judged.change.steps, key=lambda step: step.deletion)
+    while left:
+        step = next(each for each in left if all(name in ready for name in each.after))
+        left.remove(step)
+        ready[step.name] = max([ready[name] + wait for name, wait in step.after.items()], default=0.0)
+        if step.deletion:
+            ready[step.name] = max([*ready.values()])
+    yield from _moments(
+        judged, [(ready[step.name], step) for step in sorted(judged.change.steps, key=lambda one: ready[one.name])]
+    )
+
+
+def _shown(judged: Judgeable, failure: Failure) -> Iterator[Moment]:
+    """Yield the shortest time-line that shows a harm."""
+    by_name = {step.name: step for step in judged.change.steps}
+    begin = min((at for at, _ in failure.steps), default=0.0)
+    taken = [(at - begin, by_name[name]) for at, name in failure.steps if name in by_name]
+    yield from _moments(judged, taken)
+    yield Moment(failure.at - begin, _end(failure))
+
+
+def _end(failure: Failure) -> str:
+    policy = policy_of(failure.body)
+    holds = f"A sender that holds the policy for {listed(policy.mx)}" if policy else "A sender"
+    hosts = listed(sorted(failure.hosts))
+    return {
+        Harm.REFUSED: f"{holds} finds {hosts} and refuses to deliver" if failure.hosts else "No MX host is left",
+        Harm.DOWNGRADED: f"{holds} finds nothing to renew it with: when it ends, it delivers without a policy",
+        Harm.LOCKED_IN: f"{holds} (the old one) has it under the id {failure.id}, and does not look again",
+        Harm.SKIPPED: f"{holds} finds {hosts} and passes by those that it does not list",
+    }[failure.harm]
+
+
+def _moments(judged: Judgeable, taken: Iterable[tuple[float, Step]]) -> Iterator[Moment]:
+    state = present(judged.world)
+    yield Moment(-math.inf, "Before the update", _sees(state))
+    for at, step in taken:
+        state = after(state, step)
+        name = step.name[0].upper() + step.name[1:] if step.name.startswith("the") else step.name
+        yield Moment(at, name, _sees(state))
+
+
+def _sees(state: State) -> str:
+    """Return what senders are given, in a line."""
+    policy = policy_of(state.policy) if state.policy is not None else None
+    said = f"{policy.mode} for {listed(policy.mx)}" if policy else "no policy"
+    return f"{said}; id {state.txt or 'none'}; MX {listed(sorted(state.mx)) or 'none'}"

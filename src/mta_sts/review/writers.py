@@ -1,0 +1,409 @@
+"""A review as text for a terminal, as Markdown for a comment on a pull request, and as JSON."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from mta_sts.review.verdict import LONG_IN_FORCE, Grade
+from mta_sts.review.words import duration, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from mta_sts.review.verdict import DomainReview, Moment, Reason, Review, Seen
+
+MOST_CHARACTERS = 60_000
+"""Of a comment: GitHub takes 65,536, and the comment's own mark needs some."""
+_FULL_SECTIONS = 40_000
+_MOST_NAMED = 12
+_MOST_REASONS = 3
+_VERDICTS = {
+    Grade.SAFE: "Safe to merge.",
+    Grade.DEGRADED: "Degraded: no mail is refused, but not every MX host is used for a time.",
+    Grade.UNKNOWN: "Could not tell: do not merge on this review.",
+    Grade.UNSAFE: "Unsafe: do not merge.",
+}
+_LONGEST_VALUE = 300
+_LONGEST_DIFF = 40
+
+
+def to_json(review: Review, now: datetime) -> str:
+    """Return the whole review as one JSON document (`mta_sts/schemas/review.json`)."""
+    import orjson  # noqa: PLC0415  not for --help
+
+    document = {
+        "version": 1,
+        "made": now.isoformat(timespec="seconds"),
+        "verdict": str(review.grade),
+        "live": review.live,
+        "plans": review.sources,
+        "problems": review.problems,
+        "assumptions": [] if review.live else [LONG_IN_FORCE],
+        "said": review.said,
+        "unseen": review.unseen,
+        "domains": [_domain(domain, now) for domain in review.domains],
+    }
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def _domain(domain: DomainReview, now: datetime) -> dict[str, Any]:
+    return {
+        "domain": domain.domain,
+        "verdict": str(domain.grade),
+        "headline": domain.headline,
+        "stacks": list(domain.stacks),
+        "component": domain.ours,
+        "changes": domain.changes,
+        "before": _side(domain.before),
+        "after": _side(domain.after),
+        "mx": {
+            "added": sorted(set(domain.after.mx or ()) - set(domain.before.mx or ())),
+            "removed": sorted(set(domain.before.mx or ()) - set(domain.after.mx or ())),
+            "retiring": list(domain.retiring),
+        },
+        "reasons": [
+            {"rule": one.rule, "text": one.text, "way_out": one.way_out, "ready": _ready(one, now)}
+            for one in domain.reasons
+        ],
+        "timeline": [
+            {"seconds": None if math.isinf(one.at) else round(one.at, 3), "what": one.what, "sees": one.sees}
+            for one in domain.moments
+        ],
+        "safe_from": _moment(now, domain.safe_from) if domain.safe_from else None,
+        "removable_from": domain.removable_from,
+        "assumptions": list(domain.assumptions),
+        "notes": list(domain.notes),
+    }
+
+
+def _side(seen: Seen) -> dict[str, Any]:
+    policy = seen.policy
+    return {
+        "policy": seen.body,
+        "mode": str(policy.mode) if policy else None,
+        "max_age": policy.max_age if policy else None,
+        "patterns": list(policy.mx) if policy else [],
+        "id": seen.id,
+        "mx": None if seen.mx is None else list(seen.mx),
+        "tls_reports": seen.reports,
+        "policy_host": seen.host,
+        "edge_seconds": seen.edge_seconds,
+        "could_not_tell": dict(seen.untold),
+    }
+
+
+def _ready(reason: Reason, now: datetime) -> str | None:
+    return None if reason.ready is None else _moment(now, reason.ready)
+
+
+def _way_out(reason: Reason, now: datetime) -> str:
+    """Return what to do instead, with the date on which that would be done."""
+    if reason.ready is None:
+        return reason.way_out
+    done = (now + timedelta(seconds=reason.ready)).astimezone(UTC)
+    return f"{reason.way_out} Begun now, that is {done:%Y-%m-%d %H:%M} UTC."
+
+
+def _moment(now: datetime, seconds: float) -> str:
+    return (now + timedelta(seconds=seconds)).astimezone(UTC).isoformat(timespec="minutes")
+
+
+# What every form says first.
+
+
+def verdict_line(review: Review) -> str:
+    """Return the verdict in one line."""
+    grade = review.grade
+    of_that = [domain for domain in review.domains if domain.grade is grade]
+    said = _VERDICTS[grade]
+    if grade is Grade.SAFE:
+        changing = [domain for domain in review.domains if domain.changes]
+        if not review.domains:
+            return f"{said} Nothing in the plan is about MTA-STS or MX records."
+        if not changing:
+            return f"{said} Nothing changes for senders of mail to {_names(review.domains)}."
+        return f"{said} No sender refuses mail to {_names(changing)}, or loses the policy."
+    if review.problems and not of_that:
+        return f"{said} {review.problems[0].splitlines()[0]}"
+    headlines = Counter(domain.headline for domain in of_that)
+    parts = [
+        f"{_names([domain for domain in of_that if domain.headline == headline])}: {headline}"
+        for headline in list(headlines)[:_MOST_REASONS]
+    ]
+    return f"{said} {'; '.join(parts)}."
+
+
+def _names(domains: Sequence[DomainReview]) -> str:
+    return listed(domain.domain for domain in domains)
+
+
+def count_line(review: Review) -> str:
+    """Return how many domains there are of each verdict, and what the review rests on."""
+    counts = Counter(domain.grade for domain in review.domains)
+    changing = sum(domain.changes for domain in review.domains)
+    each = ", ".join(f"{counts[grade]} {grade}" for grade in reversed(Grade) if counts[grade])
+    domains = "1 domain" if len(review.domains) == 1 else f"{len(review.domains)} domains"
+    rests = "" if review.live else f" {LONG_IN_FORCE}"
+    return f"{domains} ({each or 'none judged'}), {changing} of them changing.{rests}"
+
+
+def _why(review: Review) -> list[Reason]:
+    """Return the reasons that a reviewer reads first: of the worst verdict, each rule once."""
+    grade = review.grade
+    reasons: dict[str, Reason] = {}
+    for domain in review.domains:
+        if domain.grade is grade and domain.grade is not Grade.SAFE:
+            for reason in domain.reasons:
+                reasons.setdefault(reason.rule, reason)
+    return list(reasons.values())[:_MOST_REASONS]
+
+
+def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]:
+    """Yield what a table of a domain says: what, before, after."""
+    before, after = domain.before, domain.after
+    yield "mode", _of_policy(before, "mode"), _of_policy(after, "mode")
+    yield "kept by senders for", _of_policy(before, "max_age"), _of_policy(after, "max_age")
+    yield "policy allows MX", _of_policy(before, "mx"), _of_policy(after, "mx")
+    if before.mx is not None or after.mx is not None or "mx" in {*before.untold, *after.untold}:
+        added = set(after.mx or ()) - set(before.mx or ())
+        marks = dict.fromkeys(added, " (new)") | dict.fromkeys(domain.retiring, " (retiring)")
+        gone = sorted(set(before.mx or ()) - set(after.mx or ()))
+        hosts = [f"{host}{marks.get(host, '')}" for host in after.mx or ()]
+        left = f"; removed: {listed(gone)}" if gone else ""
+        yield "MX in DNS", _value(before, "mx", listed(before.mx or ())), _value(after, "mx", f"{listed(hosts)}{left}")
+    yield "id in `_mta-sts`", _value(before, "id", before.id), _value(after, "id", after.id)
+    yield "TLS reports", _value(before, "reports", before.reports), _value(after, "reports", after.reports)
+    if before.edge_seconds or after.edge_seconds or "edge" in {*before.untold, *after.untold}:
+        yield "edge keeps the file for", _edge(before), _edge(after)
+    if domain.safe_from:
+        yield "safe if begun after", "", _moment(now, domain.safe_from)
+
+
+def _edge(seen: Seen) -> str:
+    return _value(seen, "edge", None if seen.edge_seconds is None else duration(seen.edge_seconds))
+
+
+def _of_policy(seen: Seen, name: str) -> str:
+    policy = seen.policy
+    if policy is None:
+        return _value(seen, "policy", "not valid" if seen.body is not None else None)
+    if name == "mx":
+        return listed(policy.mx)
+    return duration(policy.max_age) if name == "max_age" else str(policy.mode)
+
+
+def _value(seen: Seen, name: str, value: str | None) -> str:
+    if name in seen.untold:
+        return f"could not tell: {seen.untold[name]}"
+    return value or "none"
+
+
+def _diff(domain: DomainReview) -> list[str]:
+    """Return how the policy file changes, line by line."""
+    if "policy" in {*domain.before.untold, *domain.after.untold} or domain.before.body == domain.after.body:
+        return []
+    old, new = ((seen.body or "").splitlines() for seen in (domain.before, domain.after))
+    lines = [line for line in difflib.ndiff(old, new) if not line.startswith("?")]
+    return [
+        *lines[:_LONGEST_DIFF],
+        *([f"  … {len(lines) - _LONGEST_DIFF} more lines"] if len(lines) > _LONGEST_DIFF else []),
+    ]
+
+
+def _when(moment: Moment) -> str:
+    if math.isinf(moment.at):
+        return "before"
+    return "at once" if moment.at < 1 else f"+ {duration(moment.at)}"
+
+
+def _worst_first(review: Review) -> list[DomainReview]:
+    return sorted(review.domains, key=lambda one: (-one.grade.weight, not one.changes, one.domain))
+
+
+# Text.
+
+
+def to_text(review: Review, now: datetime) -> str:
+    """Return the review for a terminal."""
+    lines = [verdict_line(review), count_line(review), ""]
+    for problem in review.problems:
+        lines += [f"! {line}" for line in problem.splitlines()]
+    for domain in _worst_first(review):
+        if not domain.changes and domain.grade is Grade.SAFE:
+            continue
+        lines += [f"{domain.domain}: {domain.grade}: {domain.headline}"]
+        lines += [
+            f"  {what:24}{old} -> {new}" if old != new else f"  {what:24}{old}" for what, old, new in _rows(domain, now)
+        ]
+        for reason in domain.reasons:
+            lines += [f"  why: {reason.text} [{reason.rule}]"] + (
+                [f"  way out: {reason.way_out}"] if reason.way_out else []
+            )
+        lines += [f"  {_when(one):>16}  {one.what}{f' ({one.sees})' if one.sees else ''}" for one in domain.moments]
+        lines += [f"  note: {note}" for note in (*domain.assumptions, *domain.notes)]
+        lines += [""]
+    same = [domain.domain for domain in review.domains if not domain.changes and domain.grade is Grade.SAFE]
+    lines += [f"Nothing changes for {listed(same)}"] if same else []
+    lines += [f"The component says: {said}" for said in review.said]
+    lines += [f"Could not be read: {listed(review.unseen)}"] if review.unseen else []
+    return "".join(f"{_printable(line)}\n" for line in lines)
+
+
+def _printable(text: str) -> str:
+    """Replace what would steer a terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
+
+
+# Markdown.
+
+
+def to_markdown(review: Review, now: datetime) -> str:
+    """Return the review as a comment: below GitHub's limit however many domains there are."""
+    lines = [f"**{_escaped(verdict_line(review))}**", ""]
+    why = _why(review)
+    for reason in why:
+        way_out = f" **Instead:** {_escaped(_way_out(reason, now))}" if reason.way_out else ""
+        lines += [f"- {_escaped(reason.text)}{way_out} `{reason.rule}`"]
+    lines += [f"- {_escaped(_changed(domain))}" for domain in _worst_first(review)[:3] if domain.changes and not why]
+    lines += ["", _escaped(count_line(review)), ""]
+    for problem in review.problems[:5]:
+        lines += [*_fenced(problem.splitlines()[:_LONGEST_DIFF], ""), ""]
+    lines += _sections(review, now, {reason.rule for reason in why})
+    if review.said:
+        lines += _details("What the component says", [f"- {_escaped(said)}" for said in review.said[:50]])
+    if review.unseen:
+        names = [f"- {_escaped(unseen)}" for unseen in review.unseen[:20]]
+        lines += _details(f"Resources that could not be read ({len(review.unseen)})", names)
+    text = "\n".join(lines).rstrip() + "\n"
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    return text[:MOST_CHARACTERS].rpartition("\n")[0] + "\n\n… cut off; `mta-sts review --json` has everything.\n"
+
+
+def _changed(domain: DomainReview) -> str:
+    """Return what changes at a domain in one sentence."""
+    before, after = domain.before, domain.after
+    added = sorted(set(after.mx or ()) - set(before.mx or ()))
+    removed = sorted(set(before.mx or ()) - set(after.mx or ()))
+    old, new = before.policy, after.policy
+    parts = []
+    if old != new and new is not None:
+        parts.append(f"mode {old.mode} becomes {new.mode}" if old and old.mode != new.mode else f"mode {new.mode}")
+        if old and old.max_age != new.max_age:
+            parts.append(f"senders keep it {duration(new.max_age)} instead of {duration(old.max_age)}")
+        if old and old.mx != new.mx:
+            parts.append(f"the policy allows {listed(new.mx)}")
+    parts += [f"MX {listed(added)} comes"] if added else []
+    parts += [f"MX {listed(removed)} goes"] if removed else []
+    parts += [f"MX {listed(domain.retiring)} stays until no sender needs it"] if domain.retiring else []
+    parts += ["the id changes, so senders fetch the policy"] if before.id and before.id != after.id and after.id else []
+    return f"{domain.domain}: {', '.join(parts) or domain.headline}"
+
+
+def _sections(review: Review, now: datetime, said: set[str]) -> list[str]:
+    """Return a section a domain, the worst first, as long as they fit; the rest by groups of a line."""
+    # One domain's reasons stand at the top already.
+    said = said if sum(bool(domain.reasons) for domain in review.domains) == 1 else set()
+    lines: list[str] = []
+    size = 0
+    rest: list[DomainReview] = []
+    for domain in _worst_first(review):
+        section = [] if rest or (not domain.changes and domain.grade is Grade.SAFE) else _section(domain, now, said)
+        size += sum(len(line) + 1 for line in section)
+        if not section or size > _FULL_SECTIONS:
+            rest.append(domain)
+        else:
+            lines += section
+    groups: dict[tuple[Grade, str], list[DomainReview]] = {}
+    for domain in rest:
+        groups.setdefault((domain.grade, domain.headline), []).append(domain)
+    if groups:
+        lines += ["| verdict | domains | |", "| --- | --- | --- |"]
+        for (grade, headline), domains in list(groups.items())[:50]:
+            names = ", ".join(domain.domain for domain in domains[:_MOST_NAMED])
+            more = f" and {len(domains) - _MOST_NAMED} more" if len(domains) > _MOST_NAMED else ""
+            lines.append(
+                f"| {grade} | {len(domains)}: {_escaped(names)}{more} | {_escaped(headline[:_LONGEST_VALUE])} |"
+            )
+        lines.append("")
+    return lines
+
+
+def _section(domain: DomainReview, now: datetime, said: set[str]) -> list[str]:
+    lines = [f"### {_escaped(domain.domain)}: {domain.grade}", "", f"{_escaped(_capital(domain.headline))}.", ""]
+    lines += ["| | before | after |", "| --- | --- | --- |"]
+    for what, old, new in _rows(domain, now):
+        lines.append(f"| {what} | {_cell(old)} | {'the same' if old == new else _cell(new)} |")
+    lines.append("")
+    reasons = [reason for reason in domain.reasons if reason.rule not in said]
+    if reasons:
+        lines += [f"- {_escaped(reason.text)} `{reason.rule}`" for reason in reasons] + [""]
+    if domain.moments:
+        harm = domain.grade in (Grade.UNSAFE, Grade.DEGRADED)
+        title = "What can happen: the shortest time-line that shows it" if harm else "What senders see, and when"
+        lines += _details(title, [*_mermaid(domain), "", *_time_line(domain)])
+    diff = _diff(domain)
+    if diff:
+        lines += _details("The policy file", _fenced(diff, "diff"))
+    notes = [*domain.assumptions, *domain.notes]
+    if notes:
+        lines += _details("Notes", [f"- {_escaped(note)}" for note in notes])
+    return lines
+
+
+def _time_line(domain: DomainReview) -> list[str]:
+    lines = ["| when | what happens | what senders are given then |", "| --- | --- | --- |"]
+    return lines + [f"| {_when(one)} | {_cell(one.what)} | {_cell(one.sees)} |" for one in domain.moments]
+
+
+def _mermaid(domain: DomainReview) -> list[str]:
+    lines = ["```mermaid", "timeline", f"    title Mail to {_plain(domain.domain)}"]
+    for one in domain.moments:
+        given = [f" : {_plain(part)}" for part in one.sees.split("; ") if part]
+        lines.append(f"    {_plain(_when(one))} : {_plain(one.what)}{''.join(given)}")
+    return [*lines, "```"]
+
+
+def _plain(text: str) -> str:
+    """Return text without what means something in a Mermaid diagram."""
+    return re.sub(r"[^\w .,+*()@/=-]", " ", text)
+
+
+def _details(title: str, lines: Iterable[str]) -> list[str]:
+    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
+
+
+def _fenced(lines: Sequence[str], language: str) -> list[str]:
+    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{language}", *(_printable(line)[:_LONGEST_VALUE] for line in lines), fence]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _cell(text: str) -> str:
+    shown = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+    # In a table a bar ends the cell even where it is code.
+    return _escaped(shown.replace("`", "'"))
+
+
+def _escaped(text: str) -> str:
+    """Keep what a plan holds from becoming markup, a mention or a link; code in backticks stays."""
+    # Runs of backticks would pair in ways of their own.
+    parts = re.sub("``+", "'", _printable(" ".join(text.split("\n")))).split("`")
+    if len(parts) % 2 == 0:  # an odd backtick is no code
+        parts = ["'".join(parts)]
+    return "`".join(part if place % 2 else _escaped_prose(part) for place, part in enumerate(parts))
+
+
+def _escaped_prose(text: str) -> str:
+    escaped = re.sub(r"([\\|<>\[\]*#])", r"\\\1", text)
+    # `_` between letters is no emphasis, at the beginning of a word it is; GitHub links bare addresses and mentions.
+    return re.sub(r"(?<!\w)_", r"\\_", escaped).replace("@", "&#64;").replace("://", "&#58;//")

@@ -1,0 +1,496 @@
+"""`mta_sts.review`: each change is called what it is, for the right reason, and nothing unseen is called safe."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mta_sts.review.plan import PlanError, read_plan
+from mta_sts.review.verdict import DomainReview, Grade, Review, review
+from mta_sts.review.world import Role, find_domains
+from mta_sts.review.writers import to_json, to_markdown, to_text
+from mta_sts.safety import Harm, replay
+from tests.mta_sts.small_plans import (
+    CACHING_OPTIMIZED,
+    DAY,
+    DISTRIBUTION,
+    DNS,
+    DOMAIN,
+    OBJECT,
+    ROUTE53,
+    UNKNOWN,
+    body,
+    document,
+    edge,
+    mx,
+    plan,
+    policy,
+    step,
+    txt,
+    usual,
+)
+
+ROOT = Path(__file__).parents[2]
+PLANS = Path(__file__).parent / "plans"
+COMPONENT = "component"
+USUAL = {
+    "hash-of-inputs": (Harm.LOCKED_IN, ["id-unchanged"]),
+    "timestamp": (Harm.LOCKED_IN, ["id-before-policy"]),
+    "day-at-the-edge": (Harm.LOCKED_IN, ["edge-caches-policy"]),
+    "mx-in-parallel": (Harm.REFUSED, ["mx-not-in-held-policy", "policy-without-live-mx", "no-mx-left"]),
+    "record-first": (Harm.LOCKED_IN, ["id-before-policy"]),
+    "dropped-with-mx": (Harm.REFUSED, ["mx-not-in-held-policy", "no-mx-left", "removed-while-held"]),
+}
+MX1, MX2, MX3 = (f"mx{number}.example.com" for number in (1, 2, 3))
+
+
+def recorded(name: str) -> Review:
+    """Review a plan that the real engine made."""
+    return review([read_plan(name, (PLANS / f"{name}.json").read_bytes())])
+
+
+def judged(steps: list[dict[str, Any]], **more: Any) -> DomainReview:
+    """Review a plan that has one domain."""
+    (domain,) = review([plan(steps, **more)]).domains
+    return domain
+
+
+def rules(domain: DomainReview) -> list[str]:
+    """Return the reasons' rules in their order."""
+    return [reason.rule for reason in domain.reasons]
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_a_usual_style_is_unsafe_for_its_own_reason(name: str) -> None:
+    """Plans of the real engine, of six hand-written programs."""
+    (domain,) = recorded(name).domains
+    assert (Grade.UNSAFE, USUAL[name][1]) == (domain.grade, rules(domain))
+    assert f"{name}.example.com" == domain.domain
+    assert USUAL[name][0] is domain.failures[0].harm
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_senders_confirm_the_time_line_that_is_shown(name: str) -> None:
+    """The simulator's senders meet that very harm along it."""
+    (domain,) = recorded(name).domains
+    failure = domain.failures[0]
+    tally = replay(failure.events, since=0.0, complete=failure.complete)
+    assert {Harm.REFUSED: tally.refused, Harm.LOCKED_IN: tally.locked_in}[failure.harm] > 0
+
+
+def test_our_component_makes_the_same_changes_safely() -> None:
+    """One plan of the real engine with all six domains."""
+    found = recorded(COMPONENT)
+    assert {f"{name}.example.com": Grade.SAFE for name in USUAL} == {one.domain: one.grade for one in found.domains}
+    # The fault of the third style is not in what it declares.
+    assert all(domain.changes and domain.ours for domain in found.domains)
+    assert Grade.SAFE is found.grade
+
+
+def test_a_host_that_the_component_keeps_is_named_as_retiring() -> None:
+    """It is ours, not drift, and the note says so."""
+    (domain,) = (one for one in recorded(COMPONENT).domains if one.domain.startswith("mx-in-parallel"))
+    assert (MX1,) == domain.retiring
+    assert (MX1, MX3) == domain.after.mx
+    assert any(note.startswith(f"{MX1} is no longer declared") for note in domain.notes)
+
+
+def test_an_ordered_change_with_a_new_id_and_no_caching_is_safe() -> None:
+    """Whoever writes it: what senders see decides."""
+    domain = judged(usual(new=policy(MX1, max_age=30 * DAY), ids=("one", "two")))
+    assert (Grade.SAFE, True, False) == (domain.grade, domain.changes, domain.ours)
+
+
+@pytest.mark.parametrize(
+    ("steps", "grade", "expected"),
+    [
+        (usual(new=policy(MX1, max_age=DAY)), Grade.UNSAFE, "id-unchanged"),
+        (usual(new=policy(MX1, max_age=DAY), ids=("one", "two"), ordered=False), Grade.UNSAFE, "id-before-policy"),
+        (
+            usual(new=policy(MX1, max_age=DAY), ids=("one", "two"), cache=CACHING_OPTIMIZED),
+            Grade.UNSAFE,
+            "edge-caches-policy",
+        ),
+        (usual(hosts=((MX1,), (MX2,))), Grade.UNSAFE, "mx-not-in-held-policy"),
+        (usual(hosts=((MX1,), ())), Grade.UNSAFE, "no-mx-left"),
+        (usual(hosts=((MX1,), (MX1, MX2))), Grade.DEGRADED, "host-skipped"),
+        (usual(new=policy(MX1, MX2), ids=("one", "two"), hosts=((MX1,), (MX1, MX2))), Grade.DEGRADED, "host-skipped"),
+        (usual(new=policy(MX2), ids=("one", "two")), Grade.UNSAFE, "policy-without-live-mx"),
+        (usual(ids=("one", None)), Grade.UNSAFE, "removed-while-held"),
+        (usual(ids=("one", "no id")), Grade.UNSAFE, "sts-record-invalid"),
+        (usual(new=policy(MX1, mode="enforced"), ids=("one", "two")), Grade.UNSAFE, "policy-invalid"),
+    ],
+)
+def test_each_fault_has_its_rule(steps: list[dict[str, Any]], grade: Grade, expected: str) -> None:
+    """One mutation each of a program that is otherwise right."""
+    domain = judged(steps)
+    assert (grade, expected) == (domain.grade, rules(domain)[0])
+    assert domain.headline
+
+
+def test_a_policy_that_nobody_enforces_may_go() -> None:
+    """Senders that hold testing or none refuse nothing."""
+    old = policy(MX1, mode="none", max_age=DAY)
+    domain = judged([step("policy", OBJECT, old, None), *usual(ids=("one", None))[2:], *usual()[:1]])
+    assert Grade.SAFE is domain.grade
+
+
+def test_a_policy_object_that_stays_in_the_bucket_is_still_served() -> None:
+    """`retain_on_delete`: it leaves the stack, and nothing changes for senders."""
+    steps = usual()
+    steps[1] = step("policy", OBJECT, policy(MX1), None, retainOnDelete=True)
+    assert (Grade.SAFE, False) == (judged(steps).grade, judged(steps).changes)
+
+
+@pytest.mark.parametrize(
+    ("deletion", "expected"),
+    [(0, "the policy is served no more"), (1, "the policy is served no more"), (2, "_mta-sts shows no usable record")],
+)
+def test_whatever_serves_a_policy_takes_it_away_when_it_goes(deletion: int, expected: str) -> None:
+    """Distribution, object or record."""
+    steps = usual()
+    gone = steps[deletion]
+    steps[deletion] = {key: value for key, value in gone.items() if key != "newState"} | {"op": "delete"}
+    domain = judged(steps)
+    assert (Grade.UNSAFE, "removed-while-held") == (domain.grade, rules(domain)[0])
+    assert expected.casefold() in [moment.what.casefold() for moment in domain.moments]
+
+
+def test_lifted_protection_is_named_with_its_time() -> None:
+    """The next deletion goes through: a policy pack never sees that."""
+    steps = usual()
+    steps[2]["oldState"]["protect"] = True
+    (note,) = judged(steps).notes
+    assert "lifted from sts" in note
+    assert "10 days" in note
+
+
+def test_route_53_is_read_as_cloudflare_is() -> None:
+    """One record of a whole RRset, values with preference; its name ends in a dot."""
+
+    def hosts(*names: str) -> dict[str, Any]:
+        values = [f"10 {name}." for name in names]
+        return {"name": f"{DOMAIN}.", "type": "MX", "ttl": 600, "records": values, "zoneId": "Z1"}
+
+    record = {"name": f"_mta-sts.{DOMAIN}", "type": "TXT", "ttl": 60, "records": ["v=STSv1; id=one"], "zoneId": "Z1"}
+    rest = [step("sts", ROUTE53, record, record), step("mx", ROUTE53, hosts(MX1), hosts(MX2))]
+    domain = judged([*usual()[:2], *rest])
+    assert ((MX1,), (MX2,), "one") == (domain.before.mx, domain.after.mx, domain.before.id)
+    assert (Grade.UNSAFE, ["mx-not-in-held-policy"]) == (domain.grade, rules(domain))
+
+
+def test_relative_names_get_the_zone_that_the_program_makes() -> None:
+    """`@` and `_mta-sts`, as older Cloudflare programs have them."""
+    zone = "cloudflare:index/zone:Zone"
+    kind = "cloudflare:index/record:Record"
+    made = {"zone": DOMAIN}
+    record = {"name": "_mta-sts", "type": "TXT", "value": "v=STSv1; id=one", "zoneId": UNKNOWN}
+    at_zone = [step("zone", zone, made, made), step("sts", kind, record, record, (zone, "zone"))]
+    hosts = [{"name": "@", "type": "MX", "value": host, "zoneId": UNKNOWN} for host in (MX1, MX3)]
+    domain = judged([*usual()[:2], *at_zone, step("mx", kind, *hosts, (zone, "zone"))])
+    assert (DOMAIN, "one", (MX3,)) == (domain.domain, domain.before.id, domain.after.mx)
+
+
+def test_an_object_whose_key_names_no_domain_belongs_to_the_edge_that_reads_its_bucket() -> None:
+    """A bucket of its own for one domain."""
+    steps = usual(policy(MX1, key=".well-known/mta-sts.txt"), policy(MX2, key=".well-known/mta-sts.txt"))
+    assert body(MX2) == judged(steps).after.body
+
+
+def test_the_order_of_dependencies_goes_through_what_stays_the_same() -> None:
+    """The record waits for the distribution, and that one for the file."""
+    steps = usual(new=policy(MX1, max_age=DAY), ids=("one", "two"), ordered=False)
+    steps[0] = step("edge", DISTRIBUTION, edge(), edge(), (OBJECT, "policy"))
+    steps[2] = step("sts", DNS, txt("one"), txt("two"), (DISTRIBUTION, "edge"))
+    assert Grade.SAFE is judged(steps).grade
+
+
+@pytest.mark.parametrize(
+    ("cache", "control", "seconds"),
+    [
+        ("4135ea2d-6df8-44a3-9df3-4b5a84be39ad", "max-age=60", 0),
+        (CACHING_OPTIMIZED, "", DAY),
+        (CACHING_OPTIMIZED, "public, max-age=60", 60),
+        (CACHING_OPTIMIZED, "no-store", 1),
+        (None, "", DAY),
+        (None, "no-cache", 0),
+    ],
+)
+def test_how_long_an_edge_keeps_a_file(cache: str | None, control: str, seconds: int) -> None:
+    """The cache policy's times, and what the object says itself."""
+    steps = usual(cache=cache)
+    steps[1] = step("policy", OBJECT, *[policy(MX1) | {"cacheControl": control}] * 2)
+    assert seconds == judged(steps).before.edge_seconds
+
+
+def test_a_moved_policy_host_counts_with_its_old_address() -> None:
+    """Resolvers go on with the old target for its TTL."""
+    names = [{"name": f"mta-sts.{DOMAIN}", "type": "CNAME", "ttl": 900, "content": f"{to}.example"} for to in "ab"]
+    steps = usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))
+    moved = step("name", DNS, *names)
+    steps[2] = step("sts", DNS, txt("one"), txt("two"), (OBJECT, "policy"), (DNS, "name"))
+    domain = judged([*steps[:2], moved, *steps[2:]])
+    assert (Grade.UNSAFE, ["old-host-still-found"]) == (domain.grade, rules(domain))
+
+
+def test_many_mx_hosts_at_once_are_judged_too() -> None:
+    """More orders than can be looked through one by one."""
+    old, new = ([f"{side}{number}.example.com" for number in range(8)] for side in "ab")
+    domain = judged(usual(policy(*old), policy(*new), ids=("one", "two"), hosts=(tuple(old), tuple(new))))
+    assert (Grade.UNSAFE, "mx-not-in-held-policy") == (domain.grade, rules(domain)[0])
+
+
+def test_one_domain_in_two_stacks_is_judged_as_one() -> None:
+    """Nothing orders two stacks: the record may come before the file."""
+    steps = usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))
+    other = document(steps[2:]).replace(b":test::", b":dns::")
+    (domain,) = review([plan(steps[:2]), read_plan("dns", other)]).domains
+    assert ("test", "dns") == domain.stacks
+    assert (Grade.UNSAFE, ["id-before-policy"]) == (domain.grade, rules(domain))
+
+
+# What can't be seen is never safe.
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda steps: steps.pop(0), "policy host is not in the plan"),
+        (lambda steps: steps.pop(1), "policy file is not in the plan"),
+        (lambda steps: steps.pop(2), "`_mta-sts` record is not in the plan"),
+        (lambda steps: steps[2]["newState"]["inputs"].update(content=UNKNOWN), "only known once the update runs"),
+        (lambda steps: steps[2]["newState"]["inputs"].update(content="[secret]"), "is secret"),
+        (lambda steps: steps[1]["newState"]["inputs"].update(content=UNKNOWN), "only known once the update runs"),
+        (lambda steps: steps[1]["newState"]["inputs"].pop("content"), "not in the program"),
+        (
+            lambda steps: steps[0]["newState"]["inputs"]["defaultCacheBehavior"].update(cachePolicyId="made-elsewhere"),
+            "is made elsewhere",
+        ),
+    ],
+)
+def test_what_the_plan_does_not_show_is_unknown(change: Any, said: str) -> None:
+    """Each with the reason."""
+    steps = usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))
+    change(steps)
+    if said == "is made elsewhere":
+        steps[0]["oldState"] = steps[0]["newState"]
+    domain = judged(steps)
+    assert Grade.UNKNOWN is domain.grade
+    assert said in domain.reasons[0].text
+
+
+def test_mx_records_elsewhere_are_an_assumption_as_long_as_the_policy_asks_no_more() -> None:
+    """Widened or kept: judged. Narrowed, or enforced for the first time: could not tell."""
+    for new, grade in (
+        (policy(MX1, MX2), Grade.SAFE),
+        (policy(MX2), Grade.UNKNOWN),
+        (policy(MX1, mode="testing"), Grade.SAFE),
+    ):
+        domain = judged(usual(new=new, ids=("one", "two"))[:3])
+        assert grade is domain.grade, domain.headline
+        assert bool(domain.assumptions) == (grade is Grade.SAFE)
+    assert Grade.UNKNOWN is judged(usual(policy(MX1, mode="testing"), policy(MX1), ids=("one", "two"))[:3]).grade
+
+
+def test_a_plan_without_what_stays_the_same_is_unknown_with_the_command() -> None:
+    """However harmless the rest looks."""
+    steps = [each for each in usual(new=policy(MX1, max_age=DAY), ids=("one", "two")) if each["op"] != "same"]
+    domain = judged(steps, changeSummary={"same": 2, "update": 2})
+    assert (Grade.UNKNOWN, ["plan-incomplete"]) == (domain.grade, rules(domain))
+    assert "--show-sames" in domain.reasons[0].way_out
+
+
+def test_mx_records_alone_tell_nothing_of_mta_sts() -> None:
+    """Another stack may publish a policy for the domain."""
+    domain = judged(usual(hosts=((MX1,), (MX2,)))[3:])
+    assert (Grade.UNKNOWN, ["not-in-plan"]) == (domain.grade, rules(domain))
+
+
+def test_a_failed_preview_is_unknown_for_every_domain() -> None:
+    """Also for those that would not change."""
+    found = review([plan(usual(), diagnostics=[{"severity": "error", "message": "error: no such bucket"}])])
+    assert (Grade.UNKNOWN, Grade.UNKNOWN) == (found.grade, found.domains[0].grade)
+    assert ["The preview of test failed: no such bucket"] == found.problems
+
+
+def test_a_stream_of_events_does_not_tell_the_order() -> None:
+    """What would be harmful in some order is unknown; what is safe in every order is safe."""
+
+    def streamed(steps: list[dict[str, Any]]) -> DomainReview:
+        events: list[dict[str, Any]] = [
+            {"resourcePreEvent": {"metadata": {"op": one["op"], "urn": one["urn"], **_states(one)}}} for one in steps
+        ]
+        events.append({"summaryEvent": {"resourceChanges": {"same": 2}, "isPreview": True, "result": "succeeded"}})
+        lines = [json.dumps({"sequence": number, "timestamp": 1} | event) for number, event in enumerate(events)]
+        (domain,) = review([read_plan("stream", "\n".join(lines).encode())]).domains
+        return domain
+
+    def _states(one: dict[str, Any]) -> dict[str, Any]:
+        pairs = (("old", one.get("oldState")), ("new", one.get("newState")))
+        return {key: {k: v for k, v in (state or {}).items() if k != "dependencies"} or None for key, state in pairs}
+
+    changed = streamed(usual(new=policy(MX1, max_age=DAY), ids=("one", "two")))
+    assert (Grade.UNKNOWN, ["order-unknown"]) == (changed.grade, rules(changed))
+    assert Grade.SAFE is streamed(usual(ids=("one", "two"))).grade
+
+
+def test_several_texts_at_the_record_are_no_record() -> None:
+    """RFC 8461 §3.1: not exactly one means none."""
+    domain = judged([*usual(), step("again", DNS, None, txt("two"))])
+    assert (Grade.UNSAFE, "sts-record-invalid") == (domain.grade, rules(domain)[0])
+
+
+def test_mx_records_that_swap_their_hosts_change_nothing() -> None:
+    """By index, as a loop over a list does."""
+    swapped = [step("mx-0", DNS, mx(MX1), mx(MX2)), step("mx-1", DNS, mx(MX2), mx(MX1))]
+    domain = judged([*usual(policy(MX1, MX2))[:3], *swapped])
+    assert Grade.SAFE is domain.grade
+
+
+FUNCTION = "aws:cloudfront/function:Function"
+AZURE = "azure-native:network:RecordSet"
+
+
+@pytest.mark.parametrize(
+    ("steps", "grade"),
+    [
+        # A record at a provider that is not read, for this domain and for another.
+        ([*usual(), step("elsewhere", AZURE, {"zoneName": DOMAIN}, {"zoneName": DOMAIN, "ttl": 5})], Grade.UNKNOWN),
+        ([*usual(), step("elsewhere", AZURE, {"zoneName": "other.test"}, {"zoneName": "b.test"})], Grade.SAFE),
+        # What may serve the policy, with and without a file that does.
+        ([usual()[0], *usual()[2:], step("code", FUNCTION, {"code": "1"}, {"code": "2"})], Grade.UNKNOWN),
+        ([*usual(), step("code", FUNCTION, {"code": "1"}, {"code": "2"})], Grade.SAFE),
+        (
+            [usual()[0], *usual()[2:], step("file", OBJECT, {"key": UNKNOWN}, {"key": UNKNOWN}, op="update")],
+            Grade.UNKNOWN,
+        ),
+        ([usual()[0], *usual()[2:], step("file", OBJECT, {"key": "a.css"}, {"key": "a.css", "x": 1})], Grade.SAFE),
+        # A name that is known before and not after.
+        ([*usual()[:3], step("mx", DNS, mx(MX1), mx(MX1) | {"name": UNKNOWN})], Grade.UNKNOWN),
+        ([usual()[0], step("policy", OBJECT, policy(MX1), policy(MX1, key=UNKNOWN)), *usual()[2:]], Grade.UNKNOWN),
+    ],
+    ids=["record", "other record", "code", "code beside a file", "file", "other file", "mx name", "key"],
+)
+def test_what_may_be_the_domains_and_is_not_read_is_not_safe(steps: list[dict[str, Any]], grade: Grade) -> None:
+    """And what can't be is left alone."""
+    (domain,) = (one for one in review([plan(steps)]).domains if one.domain == DOMAIN)
+    assert grade is domain.grade, domain.headline
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_replaced_is_gone_for_a_moment(place: int) -> None:
+    """And an update that stops there leaves it so."""
+    steps = usual()
+    steps[place] |= {"op": "replace"}
+    domain = judged(steps)
+    assert (Grade.UNSAFE, "removed-while-held") == (domain.grade, rules(domain)[0])
+
+
+BROKEN = (None, True, 0, -1, 1e300, "", "\x00", "[secret]", UNKNOWN, "é" * 70, [], [None], {}, {"a": None})
+WHOLE = [
+    *usual(new=policy(MX1, MX2, max_age=DAY), ids=("one", "two"), hosts=((MX1,), (MX1, MX2))),
+    step("name", DNS, {"name": f"mta-sts.{DOMAIN}", "type": "CNAME", "content": "a.example", "ttl": 60}, None),
+    step("mx-53", ROUTE53, None, {"name": DOMAIN, "type": "MX", "records": [f"10 {MX3}"], "zoneId": "Z", "ttl": 60}),
+    step("own", DNS, txt("one"), txt("two"), parents="mta-sts:index:MtaSts$"),
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to each value in a document."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, each in pairs for place in places(each, (*path, key)))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from(BROKEN)), min_size=1, max_size=3))
+def test_whatever_stands_in_a_plan_it_is_read_or_refused(changes: list[tuple[int, Any]]) -> None:
+    """Any value of any type at any place: a verdict that every form can show, or PlanError."""
+    given_plan = json.loads(document(WHOLE))
+    for number, value in changes:
+        known = places(given_plan)[1:]
+        *way, last = known[number % len(known)]
+        at = given_plan
+        for key in way:
+            at = at[key]
+        at[last] = deepcopy(value)
+    try:
+        found = review([read_plan("plan", json.dumps(given_plan).encode())])
+    except PlanError:
+        return
+    now = datetime(2026, 7, 1, tzinfo=UTC)
+    for write in (to_json, to_markdown, to_text):
+        assert str(found.grade) in write(found, now).lower() or found.grade is Grade.UNKNOWN
+
+
+def test_a_change_and_a_deletion_of_one_thing_are_judged_in_their_order() -> None:
+    """The file changes, and the name of its host goes at the end."""
+    domain = judged(WHOLE[:-1])
+    assert "removed-while-held" in rules(domain)
+    assert "not-judged" not in rules(domain)
+
+
+def test_our_component_needs_no_dependencies_in_the_plan() -> None:
+    """It holds its steps up itself: also where the plan does not tell what waits for what."""
+    text = re.sub(r'"dependencies":\[[^]]*\],', "", (PLANS / f"{COMPONENT}.json").read_text(encoding="utf-8"))
+    assert Grade.SAFE is review([read_plan("plan", text.encode())]).grade
+
+
+def test_what_depends_on_a_resource_is_deleted_before_it() -> None:
+    """The engine's order, backwards; and every deletion comes after everything else."""
+    steps = [
+        step("sts", DNS, txt("one"), None, (OBJECT, "policy")),
+        step("policy", OBJECT, policy(MX1), None),
+        step("mx", DNS, None, mx(MX1)),
+    ]
+    (domain,), _ = find_domains([plan(steps)])
+    (file,), (record,), (host,) = (domain.of(role) for role in (Role.OBJECT, Role.RECORD, Role.MX))
+    assert domain.order is not None
+    assert [(True, False), (True, False)] == [
+        (domain.order.comes_before(one, other), domain.order.comes_before(other, one))
+        for one, other in ((record, file), (host, file))
+    ]
+
+
+def test_every_rule_is_documented() -> None:
+    """The page's table and the code name the same."""
+    source = "".join(
+        file.read_text(encoding="utf-8") for file in (ROOT / "src" / "mta_sts" / "review").glob("verdict.py")
+    )
+    page = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([a-z][a-z-]+)` \|", page, flags=re.MULTILINE))
+    named = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', source))
+    assert named == documented
+
+
+def test_the_recorded_plans_are_of_no_machine() -> None:
+    """No path, and nothing but the sandbox's own names."""
+    for file in PLANS.glob("*.json"):
+        assert not re.search(r"/(?:home|root|tmp|work|Users)/", file.read_text(encoding="utf-8")), file.name
+
+
+def inputs_of(given_plan: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the way to each input of each resource."""
+    return [place for place in places(given_plan) if len(place) > 4 and place[3] == "inputs"]
+
+
+@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("value", [UNKNOWN, "[secret]"])
+def test_hiding_a_value_never_makes_an_unsafe_plan_safe(name: str, value: str) -> None:
+    """Any one input of any resource, in the real plans."""
+    text = (PLANS / f"{name}.json").read_text(encoding="utf-8")
+    for way in inputs_of(json.loads(text)):
+        given_plan = json.loads(text)
+        at: Any = given_plan
+        for key in way[:-1]:
+            at = at[key]
+        at[way[-1]] = value
+        found = review([read_plan(name, json.dumps(given_plan).encode())])
+        assert found.grade in (Grade.UNSAFE, Grade.UNKNOWN), way

@@ -1,0 +1,288 @@
+"""`mta-sts review`: what it prints, when it fails, and what it says of what is no plan."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+import mta_sts
+from mta_sts.cli import main
+from mta_sts.review import plan as of_plan
+from mta_sts.review.plan import PlanError, read_plan
+from mta_sts.review.verdict import review
+from mta_sts.review.writers import _escaped, to_json, to_markdown, to_text
+from tests.mta_sts.small_plans import DAY, DNS, OBJECT, document, plan, policy, step, usual
+
+PLANS = Path(__file__).parent / "plans"
+SCHEMA = json.loads((Path(mta_sts.__file__).parent / "schemas" / "review.json").read_text(encoding="utf-8"))
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
+GITHUB_LIMIT = 65_536
+SAFE = usual(new=policy("mx1.example.com", max_age=DAY), ids=("one", "two"))
+DEGRADED = usual(hosts=(("mx1.example.com",), ("mx1.example.com", "mx2.example.com")))
+UNSAFE = usual(new=policy("mx1.example.com", max_age=DAY))
+UNSEEN = usual(new=policy("mx1.example.com", max_age=DAY), ids=("one", "two"))[1:]
+
+
+def many(steps: list[dict[str, Any]], count: int, *, long: bool = False) -> list[dict[str, Any]]:
+    """Return the same steps for many domains."""
+    found = []
+    for number in range(count):
+        name = f"{'x' * 40}{number:04}.example" if long else f"d{number:04}.example"
+        text = json.dumps(steps).replace("example.com", name)
+        kinds = ("policy", "sts", "edge")
+        for kind in kinds:
+            text = text.replace(f'::{kind}"', f'::{kind}-{number}"')
+        found += json.loads(text)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(SAFE, (0, 0, 0, 0)), (DEGRADED, (1, 0, 0, 0)), (UNSEEN, (2, 2, 0, 0)), (UNSAFE, (1, 1, 1, 0))],
+    ids=["safe", "degraded", "unknown", "unsafe"],
+)
+def test_exit_codes_and_where_the_line_is(
+    tmp_path: Path, steps: list[dict[str, Any]], expected: tuple[int, ...]
+) -> None:
+    """`--fail-on` names the mildest verdict that fails."""
+    file = tmp_path / "plan.json"
+    file.write_bytes(document(steps))
+    lines = ("degraded", "unknown", "unsafe", "never")
+    assert expected == tuple(main(["review", str(file), "--fail-on", line]) for line in lines)
+    assert expected[1] == main(["review", str(file)])
+
+
+def test_the_json_document_is_as_documented() -> None:
+    """Recorded plans and small ones, against the schema; every property is described or named by it."""
+    plans = [read_plan(file.name, file.read_bytes()) for file in sorted(PLANS.glob("*.json"))]
+    validator = Draft202012Validator(SCHEMA)
+    for each in [*plans, *(plan(steps) for steps in (SAFE, DEGRADED, UNSAFE, UNSEEN))]:
+        found = json.loads(to_json(review([each]), NOW))
+        assert [] == [error.message for error in validator.iter_errors(found)]
+        assert found["domains"]
+
+
+def test_the_json_document_says_what_changes() -> None:
+    """The numbers that other tools want."""
+    (domain,) = json.loads(to_json(review([plan(SAFE)]), NOW))["domains"]
+    assert ("safe", "enforce", 10 * DAY, DAY) == (
+        domain["verdict"], domain["before"]["mode"], domain["before"]["max_age"], domain["after"]["max_age"],
+    )  # fmt: skip
+    assert ("one", "two") == (domain["before"]["id"], domain["after"]["id"])
+    assert [None, 0.0, 0.0] == [moment["seconds"] for moment in domain["timeline"]]
+
+
+def test_the_first_lines_of_a_comment_say_yes_or_no() -> None:
+    """Verdict, why, and what to do instead with its date, before anything else."""
+    mx = read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())
+    first, _, second, *_ = to_markdown(review([mx]), NOW).splitlines()
+    assert "**Unsafe: do not merge. mx-in-parallel.example.com: mail would be refused.**" == first
+    assert "hold the policy that allows only mx1.example.com for up to 10 days" in second
+    assert "Begun now, that is 2026-07-11 12:12 UTC." in second
+    safe = to_markdown(review([plan(SAFE)]), NOW)
+    assert safe.startswith("**Safe to merge. No sender refuses mail to example.com, or loses the policy.**\n")
+    assert "senders keep it 24 hours instead of 10 days" in safe.splitlines()[2]
+
+
+def test_a_comment_shows_policy_and_time_line() -> None:
+    """As a difference, as a diagram, and as a table."""
+    text = to_markdown(review([plan(UNSAFE)]), NOW)
+    assert "```diff" in text
+    assert "- max_age: 864000\n+ max_age: 86400" in text
+    assert "```mermaid\ntimeline\n    title Mail to example.com" in text
+    assert "| at once | The new policy is served |" in text
+    assert text.count("<details>") == text.count("</details>") > 1
+
+
+def test_the_same_plan_gives_the_same_comment() -> None:
+    """Whatever the order of the domains in it."""
+    plans = [many(SAFE, 3), many(SAFE, 3)[::-1]]
+    texts = {to_markdown(review([plan(steps)]), NOW) for steps in plans}
+    assert 1 == len(texts)
+
+
+@pytest.mark.parametrize("steps", [SAFE, UNSAFE, DEGRADED, UNSEEN], ids=["safe", "unsafe", "degraded", "unknown"])
+def test_a_thousand_domains_fit_into_a_comment(steps: list[dict[str, Any]]) -> None:
+    """By summing up; the worst are shown in full, and every domain is counted."""
+    one_bad = usual(new=policy("mx9.other.test"), ids=("one", "two"))
+    bad = json.loads(json.dumps(one_bad).replace("example.com", "zz-worst.example").replace('::sts"', '::sts-worst"'))
+    text = to_markdown(review([plan([*many(steps, 1000, long=True), *bad])]), NOW)
+    assert len(text) < GITHUB_LIMIT
+    assert "1001 domains" in text
+    assert "cut off" not in text
+    if steps is not UNSAFE:
+        assert "zz-worst.example: mail would be refused" in text.splitlines()[0]
+        assert "### zz-worst.example: unsafe" in text
+
+
+def test_what_a_plan_holds_never_becomes_markup() -> None:
+    """Names and texts are the pull request's: no mention, link, image, table, diagram or fence comes out of them."""
+    evil = "a|b](http://x) @team <img src=x> ```\n```"
+    steps = usual(policy("mx1.example.com"), {**policy("mx1.example.com"), "content": f"version: STSv1\n{evil}\n"})
+    steps.append(step("mx-evil", DNS, None, {"name": "example.com", "type": "MX", "content": "x|@y`<b>"}))
+    steps.append(step("odd", DNS, None, {"name": "_mta-sts.@team|x.example", "type": "TXT", "content": '"`"'}))
+    text = to_markdown(review([plan(steps)]), NOW)
+    prose = "\n".join(part for place, part in enumerate(text.split("````")) if place % 2 == 0)
+    assert "@team" not in prose
+    assert "<img" not in prose
+    assert "](http" not in prose.replace("\\]", "")
+    assert "x|" not in prose.replace("\\|", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["```<img src=x>`", "`<img>", "``<img>` `", "` `` <img> `` ` ``` <img>", "``<img>``<img>`"]
+)
+def test_no_backticks_open_a_way_for_markup(text: str) -> None:
+    """What stands outside of code is escaped, however the backticks pair: only single ones are left, in pairs."""
+    escaped = _escaped(text)
+    assert "``" not in escaped
+    outside = "".join(part for place, part in enumerate(escaped.split("`")) if place % 2 == 0)
+    assert 0 == escaped.count("`") % 2
+    assert "<" not in outside.replace("\\<", "")
+
+
+def test_a_terminal_is_not_steered() -> None:
+    """An escape character in a name is shown as one that can't be printed."""
+    steps = usual(hosts=(("mx1.example.com",), ("mx1.example.com", "\x1b[2Jmx")))
+    assert "\x1b" not in to_text(review([plan(steps)]), NOW)
+
+
+def test_a_secret_is_never_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither as Pulumi masks it, nor encrypted, nor in plain text, nor in the configuration."""
+    marked = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "plaintext": '"hush-one"'}
+    steps = usual(new=policy("mx1.example.com", max_age=DAY), ids=("one", "two"))
+    steps[2]["newState"]["inputs"]["content"] = marked
+    steps[1]["newState"]["inputs"]["metadata"] = marked | {"ciphertext": "hush-two"}
+    file = tmp_path / "plan.json"
+    file.write_bytes(document(steps, config={"project:token": "hush-three"}))
+    for form in ("text", "markdown", "json"):
+        assert 2 == main(["review", str(file), "--format", form])
+        printed = capsys.readouterr()
+        assert "hush" not in printed.out + printed.err
+        assert "is secret" in printed.out
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (b"Previewing update (prod)\n", "is not JSON"),
+        (document(SAFE)[:-20], "is not JSON, or cut off"),
+        (b"[]", "no plan of Pulumi's"),
+        (b'{"format_version": "1.2", "terraform_version": "1.9", "resource_changes": []}', "a Terraform plan"),
+        (b'{"version": 3, "deployment": {}}', "a stack's exported state"),
+        (b'{"Resources": {}}', "a CloudFormation template"),
+        (b'{"version": 2, "steps": []}', "a version that is not known"),
+        (b'{"steps": [{"operation": "same"}]}', "step 1 has no `op` and `urn`"),
+        (b'{"sequence": 0, "timestamp": 1, "preludeEvent": {}}\n{"sequence": 1, "time', "line 2, is not JSON"),
+    ],
+)
+def test_what_is_no_plan_is_named_and_never_safe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, said: str
+) -> None:
+    """In the comment as well as on standard error, with what to give instead."""
+    file = tmp_path / "plan.json"
+    file.write_bytes(data)
+    assert 2 == main(["review", str(file), "--format", "markdown"])
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "pulumi preview --json --show-sames" in printed.err
+    assert printed.out.startswith("**Could not tell: do not merge on this review.")
+
+
+def test_a_stream_that_ends_too_early_is_unknown() -> None:
+    """The engine's summary is missing."""
+    found = review([read_plan("plan", b'{"sequence": 0, "timestamp": 1, "preludeEvent": {"config": {}}}\n')])
+    assert "unknown" == found.grade
+    assert "cut off" in found.problems[0]
+
+
+def test_the_log_of_an_update_is_no_plan() -> None:
+    """What has happened can't be reviewed any more."""
+    line = b'{"sequence": 0, "timestamp": 1, "summaryEvent": {"isPreview": false, "result": "succeeded"}}'
+    with pytest.raises(PlanError, match="has run"):
+        read_plan("events", line)
+
+
+def test_an_operation_that_is_not_known_is_not_guessed() -> None:
+    """A later engine may have more."""
+    steps = [*SAFE, step("new", OBJECT, policy("mx1.example.com"), policy("mx1.example.com"), op="teleport")]
+    found = review([plan(steps)])
+    assert "unknown" == found.grade
+    assert "teleport" in found.problems[0]
+
+
+def test_a_plan_may_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before it is parsed."""
+    monkeypatch.setattr(of_plan, "LARGEST_PLAN", 10)
+    with pytest.raises(PlanError, match="split the stack"):
+        read_plan("plan.json", document(SAFE))
+
+
+def test_standard_input_and_several_stacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One review of all of them; the worst decides."""
+    file = tmp_path / "plan.json"
+    other = document(SAFE).replace(b"example.com", b"other.example").replace(b":test::", b":other::")
+    file.write_bytes(document(UNSAFE))
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(other)))
+    assert 1 == main(["review", str(file), "-", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert {"example.com": "unsafe", "other.example": "safe"} == {
+        one["domain"]: one["verdict"] for one in found["domains"]
+    }
+
+
+def test_a_wrong_call_is_64(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there, standard input twice, one stack twice, a file that can't be written."""
+    file = tmp_path / "plan.json"
+    file.write_bytes(document(SAFE))
+    assert 64 == main(["review", str(tmp_path / "absent.json")])
+    assert 64 == main(["review", "-", "-"])
+    assert 64 == main(["review", str(file), str(file)])
+    assert 64 == main(["review", str(file), "--output", str(tmp_path / "no" / "folder")])
+    assert "No such file" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as end:
+        main(["review", str(file), "--fail-on", "sometimes"])
+    assert 64 == end.value.code
+
+
+def test_a_file_asset_is_read_only_where_it_is_the_one_that_the_plan_means(tmp_path: Path) -> None:
+    """By its hash: a plan can't make a review print another file."""
+    secret = tmp_path / "secret"
+    secret.write_text("version: STSv1\nhush\n", encoding="utf-8")
+    asset = {
+        "4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17",
+        "path": str(secret),
+        "hash": "0" * 64,
+    }
+    steps = usual(new={"bucket": "policies", "key": "example.com/.well-known/mta-sts.txt", "source": asset})
+    found = review([plan(steps)])
+    assert "unknown" == found.grade
+    assert "has changed since" in found.domains[0].reasons[0].text
+    assert "hush" not in to_json(found, NOW)
+
+
+def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whole, and nothing on standard output."""
+    file, out = tmp_path / "plan.json", tmp_path / "review.md"
+    file.write_bytes(document(SAFE))
+    assert 0 == main(["review", str(file), "--format", "markdown", "-o", str(out)])
+    assert out.read_text(encoding="utf-8").startswith("**Safe to merge.")
+    assert "" == capsys.readouterr().out
+
+
+def test_nothing_about_mail_is_said_so() -> None:
+    """A complete plan of other things is safe for senders."""
+    other = step("bucket", "aws:s3/bucket:Bucket", {"bucket": "a"}, {"bucket": "b"})
+    assert "Nothing in the plan is about MTA-STS" in to_text(review([plan([other])]), NOW)
+    partial = review([plan([other], changeSummary={"same": 5})])
+    assert "unknown" == partial.grade
