@@ -356,7 +356,7 @@ def _judge_domain(
         body=body,
         policy_id=policy_id,
         adopting=foreign,
-        existing=existing,
+        existing=existing | {f"mx-{record.content}": record for record in kept},
         held_back=held_back,
         kept=kept,
         versions=versions,

@@ -118,7 +118,8 @@ class MtaSts(pulumi.ComponentResource):
         served_first = edge_serves(f"{name}-edge-serves", judged, target, opts)
         known_first = policy_is_current(f"{name}-policy-is-current", judged, opts)
 
-        leaving = {f"mx-{record.content}" for record in judged.kept if config.manage_mx}
+        kept = {f"mx-{record.content}" for record in judged.kept}
+        leaving = kept if config.manage_mx else set()
 
         def hooks(role: str) -> pulumi.ResourceHookBinding:
             """Return what must hold before the record of a role is made or changed."""
@@ -133,6 +134,8 @@ class MtaSts(pulumi.ComponentResource):
         def record(role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
             """Register the record of one role."""
             declared_mx = role.startswith("mx-") and role not in leaving
+            # What is only imported so far may still fall out of the program, and then stays as others made it.
+            held_mx = declared_mx and config.manage_mx and role not in judged.adopting
             wanted_here = config.adopt and f"{name}-{role}" not in here_already
             standing = judged.existing.get(role) if wanted_here else None
             made: pulumi.Resource = dns.make(
@@ -147,9 +150,10 @@ class MtaSts(pulumi.ComponentResource):
                     # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
                     retain_on_delete=declared_mx,
                     # The engine keeps what a protected resource depends on as well: policy, host, report address.
-                    protect=judged.protected and (role == "sts-record" or (declared_mx and config.manage_mx)),
+                    protect=judged.protected and (role == "sts-record" or held_mx),
                 ),
-                adopting=judged.adopting.get(role),
+                # One of ours that is not in the state (its creation was interrupted) comes in as it is, too.
+                adopting=standing if role in kept else judged.adopting.get(role),
             )
             return made
 

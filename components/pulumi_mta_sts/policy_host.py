@@ -361,15 +361,16 @@ def _certificate(
 
 
 def _validation_record(certificate: aws.acm.Certificate, host: str) -> dns.Record:
-    # By name, never by index: ACM's order is not ours.
+    # By name, never by index: ACM's order is not ours. Where `--target` leaves the certificate as it was, it does not
+    # ask for a name that is new; nor is this record touched then.
     option = certificate.domain_validation_options.apply(
-        lambda options: next(option for option in options if option.domain_name == host)
+        lambda options: next((option for option in options if option.domain_name == host), None)
     )
     # Cloudflare strips trailing dots; sent with one, every refresh would show drift.
     return dns.Record(
-        name=option.apply(lambda known: known.resource_record_name.rstrip(".")),
+        name=option.apply(lambda known: known and known.resource_record_name.rstrip(".")),
         type="CNAME",
-        content=option.apply(lambda known: known.resource_record_value.rstrip(".")),
+        content=option.apply(lambda known: known and known.resource_record_value.rstrip(".")),
         ttl=300,
     )
 

@@ -25,8 +25,10 @@ from sandbox.chaos.campaign import (
     prepare,
     run_cell,
     run_kill,
+    witness,
 )
 from sandbox.chaos.changes import CHANGES
+from sandbox.chaos.witness import Testimony
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -57,19 +59,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     theirs = [row for change, row in rows.items() if change.startswith(_CONTROL)]
     _print_table(rows)
     total, lost = _sum(ours), _sum(theirs)
+    beside, beside_lost = campaign.witnessed(control=False), campaign.witnessed(control=True)
     print(
         f"\n{sum(row.runs for row in ours)} runs of {len(ours)} changes, {sum(row.stopped for row in ours)} of them "
         f"interrupted; {sum(len(row.lines) for row in ours)} different time-lines, {total.deliveries:,} simulated "
         f"deliveries: {total.refused} refused, {total.locked_in} locked in, {total.downgraded} downgraded.\n"
         f"In the usual style: {lost.refused} refused, {lost.locked_in} locked in, {lost.downgraded} downgraded.\n"
+        f"postfix-mta-sts-resolver along the same time-lines: {beside.deliveries:,} deliveries, "
+        f"{beside.refused} refused, {beside.locked_in} locked in; in the usual style: "
+        f"{beside_lost.refused} refused, {beside_lost.locked_in} locked in.\n"
         f"{time.monotonic() - begun:.0f} seconds"
     )
-    harmed = total.refused or total.locked_in or total.downgraded
-    for harm, example in total.examples.items() if harmed else ():
+    harmed = total.refused or total.locked_in or total.downgraded or beside.refused or beside.locked_in
+    for harm, example in {**total.examples, "beside": beside.example}.items() if harmed else ():
         print(f"{harm}: {example}")
     for message in campaign.failed:
         print(f"failed: {message}")
-    return 1 if campaign.failed or harmed or not (lost.refused and lost.locked_in) else 0
+    control_is_harmed = lost.refused and lost.locked_in and beside_lost.refused and beside_lost.locked_in
+    return 1 if campaign.failed or harmed or not control_is_harmed else 0
 
 
 class Campaign:
@@ -83,6 +90,7 @@ class Campaign:
         self._controlled = [change for change in CHANGES if change.name in _CONTROLLED]
         self._killed = next(change for change in CHANGES if change.name == _KILLED)
         self._lives: list[Life] = []
+        self._witnessed = {False: Testimony(), True: Testimony()}
         self.failed: list[str] = []
 
     def run(self) -> None:
@@ -149,7 +157,13 @@ class Campaign:
         for row in rows.values():
             for line in row.lines:
                 row.tally.add(tallies[line])
+        for life, found in zip(lines.values(), self._pool.map(witness, lines.values(), chunksize=4), strict=True):
+            self._witnessed[life.change.startswith(_CONTROL)].add(found)
         return dict(rows)
+
+    def witnessed(self, *, control: bool) -> Testimony:
+        """Return what the independent sender met, once judged."""
+        return self._witnessed[control]
 
 
 def _print_table(rows: Mapping[str, Row]) -> None:

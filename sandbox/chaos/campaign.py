@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from mta_sts.cli import main as mta_sts_command
 from mta_sts.safety import Tally, circumstances, replay
 from mta_sts.sender import temperaments
-from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange
+from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange, host
 from sandbox.chaos.control import usual_style
-from sandbox.deployment import Deployment, Outcome, engine_processes
+from sandbox.chaos.witness import Testimony, testify
+from sandbox.deployment import Deployment, Outcome, end_orphans, engine_processes
 from sandbox.world.client import World
 from sandbox.world.internet import ACCOUNT, TOKEN
 
@@ -40,7 +43,10 @@ _SHARE = 16
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
-    """What goes wrong: the domain's n-th call that changes something (0: none) is refused, or its answer lost."""
+    """What goes wrong: the domain's n-th call that changes something (0: none) is refused, or its answer lost.
+
+    Or somebody updates the record of the id alone (`--target`).
+    """
 
     call: int = 0
     kind: str = "denied"
@@ -50,12 +56,15 @@ class Interruption:
             return "none"
         if self.kind == "kill":
             return f"engine killed at step {self.call}"
+        if self.kind == "target":
+            return "the record of the id alone"
         return f"call {self.call} {'refused' if self.kind == 'denied' else 'done, answer lost'}"
 
 
 INTERRUPTIONS = (
     *(Interruption(call) for call in range(5)),
     *(Interruption(call, "drop-after") for call in range(1, 4)),
+    Interruption(1, "target"),
 )
 KILLED = tuple(range(1, 26))
 """Steps at which the engine is killed, of a domain's first deployment and of its change."""
@@ -99,6 +108,7 @@ class Stage:
         self._changes = changes
         self._control = control
         self._adopting: set[str] = set()
+        self._retracting: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +118,7 @@ class Stage:
 
     def declare(self, *, after: bool) -> Deployment:
         """Return the deployment of what is declared before or after the changes."""
-        declared = [change.declared(after=after) for change in self._changes]
+        declared = [change.declared(after=after) or self._retracted(change) for change in self._changes]
         domains = [domain for domain in declared if domain is not None]
         for domain in domains:
             if domain["domain"] in self._adopting:
@@ -125,30 +135,53 @@ class Stage:
             return Deployment(self.world, lambda: usual_style(domains), config=file)
         return Deployment(self.world, config=file)
 
+    def _retracted(self, change: DomainChange) -> dict[str, Any] | None:
+        """Return a domain that may not go yet as it is taken back first."""
+        declared = change.declared(after=True) if change.domain in self._retracting else None
+        return declared and declared | {"mode": "none", "max_age": DAY}
+
     def up(self, *, after: bool = True, **options: Any) -> Outcome:
-        """Update; what an interrupted update left beside the state is adopted, as its message says."""
+        """Update; where the answer names a way out, take it.
+
+        What an interrupted update left beside the state, or let go of, is adopted; a protected domain is retracted.
+        """
         made = self.declare(after=after).up(continue_on_error=True, **options)
-        twins = {change.domain for change in self._changes if f'"{change.domain}-no-second-record"' in made.errors}
-        if twins - self._adopting:
-            self._adopting |= twins
-            made = self.declare(after=after).up(continue_on_error=True, **options)
+        adopting = {change.domain for change in self._changes if _asks_to_adopt(made, change.domain)}
+        retracting = {change.domain for change in self._changes if _is_protected(made, change.domain)}
+        if adopting - self._adopting or retracting - self._retracting:
+            self._adopting |= adopting
+            self._retracting |= retracting
+            return self.up(after=after, **options)
         return made
+
+    def recover(self) -> None:
+        """Mend the state after a kill, as `mta-sts recover --yes` does; raises RuntimeError if not all of it."""
+        self.declare(after=True)  # leads every process from here into the sandbox
+        end_orphans(self.world.folder)
+        command = ["recover", "--stack", "sandbox", "--cwd", str(self.world.folder / "work"), "--yes"]
+        with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
+            code = mta_sts_command(command)
+        if code:
+            raise RuntimeError(said.getvalue())
 
     def interrupt(self, interruption: Interruption) -> None:
         """Let the n-th changing call of every domain fail."""
-        if not interruption.call:
+        if not interruption.call or interruption.kind == "target":
             return
         for change in self._changes:
             name = re.escape(change.domain)
-            ids = "|".join(self._mx_ids(change.domain)) or "none"
+            ids = "|".join(record["id"] for record in self._records(change.domain)) or "none"
             # A call that deletes a record names it by id alone.
             # Not the record that proves a certificate: without it no domain of the host would go on.
             record = rf'"name": ?"((_mta-sts|_smtp\._tls|mta-sts)\.)?{name}"'
             pattern = f"cloudflare (POST|PUT|PATCH) .*{record}|cloudflare DELETE .*/({ids})|s3 PUT /[^/]+/{name}/"
             self.world.fault("api", pattern, interruption.kind, skip=interruption.call - 1, times=1)
 
-    def _mx_ids(self, domain: str) -> list[str]:
-        return [record["id"] for record in self.ask("GET", f"/zones/{self.zone}/dns_records?name.exact={domain}")]
+    def _records(self, domain: str) -> list[dict[str, Any]]:
+        # Not the record that proves a certificate, here neither.
+        names = re.compile(rf"((_mta-sts|_smtp\._tls|mta-sts)\.)?{re.escape(domain)}")
+        every = self.ask("GET", f"/zones/{self.zone}/dns_records?per_page=5000")
+        return [record for record in every if names.fullmatch(record["name"])]
 
     @property
     def zone(self) -> str:
@@ -167,6 +200,19 @@ class Stage:
         )
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return json.load(answer)["result"]
+
+    def add_mx(self, domain: str, labels: Sequence[str]) -> None:
+        """Add MX records, as another team would."""
+        for label in labels:
+            body = {"type": "MX", "name": domain, "content": host(label), "priority": 10, "ttl": 300}
+            self.ask("POST", f"/zones/{self.zone}/dns_records", body)
+
+    def remove_mx(self) -> None:
+        """Take back the MX records that others added by hand."""
+        for change in self._changes:
+            for record in self._records(change.domain):
+                if record["type"] == "MX" and record["content"] in map(host, change.by_hand):
+                    self.ask("DELETE", f"/zones/{self.zone}/dns_records/{record['id']}")
 
     def lives(
         self, since: float, interruption: Interruption, followed_by: str, *, failed: set[str], complete: bool
@@ -202,9 +248,7 @@ def prepare(folder: Path, changes: Sequence[DomainChange] = CHANGES, *, control:
     """Make the world and the stack as they are before the changes; raises RuntimeError where that fails."""
     with Stage(folder, changes, control=control) as stage:
         for change in changes:
-            for label in change.standing:
-                body = {"type": "MX", "name": change.domain, "content": f"{label}.{ZONE}", "priority": 10, "ttl": 300}
-                stage.ask("POST", f"/zones/{stage.zone}/dns_records", body)
+            stage.add_mx(change.domain, change.standing)
         for _ in range(2):  # the second time lets what was new settle
             made = stage.up(after=False)
             if not made.ok:
@@ -226,8 +270,12 @@ def run_cell(
     try:
         with Stage(folder, changes, control=control) as stage:
             since = stage.world.now()
+            for change in changes:
+                stage.add_mx(change.domain, change.by_hand)
             stage.interrupt(interruption)
-            made = stage.declare(after=True).up(continue_on_error=True)
+            deployment = stage.declare(after=True)
+            options = {"target": _id_records(deployment)} if interruption.kind == "target" else {}
+            made = deployment.up(continue_on_error=True, **options)
             failed = _failed(made, changes)
             if not made.ok and not (failed and interruption.call):
                 raise RuntimeError(made.errors)
@@ -235,9 +283,9 @@ def run_cell(
             if followed_by == "a retry after max_age":
                 stage.world.advance(_LONGEST)
             if followed_by == "a roll-back":
-                stage.up(after=False)
-            elif followed_by.startswith("a retry"):
-                _until_done(stage, refresh=followed_by == "a retry at once")
+                stage.remove_mx()
+            if followed_by != "nothing":
+                _until_done(stage, after=followed_by != "a roll-back", refresh=followed_by == "a retry at once")
             stage.world.advance(_LONGEST)
             complete = followed_by != "nothing"
             return stage.lives(since, interruption, followed_by, failed=failed, complete=complete)
@@ -245,14 +293,29 @@ def run_cell(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _until_done(stage: Stage, *, refresh: bool) -> None:
+def _id_records(deployment: Deployment) -> list[str]:
+    return [one["urn"] for one in deployment.resources() if one["urn"].endswith("-sts-record")]
+
+
+def _until_done(stage: Stage, *, after: bool = True, refresh: bool = False) -> None:
     """Update until nothing is left to do: what is held back comes with time. Raises RuntimeError if that never is."""
     for number in range(_MOST_RETRIES):
-        made = stage.up(refresh=refresh and not number)
+        made = stage.up(after=after, refresh=refresh and not number)
         if made.ok and not made.changes:
             return
         stage.world.advance(12 * DAY if number else 900)
     raise RuntimeError(f"still not done after {_MOST_RETRIES} updates: {made.summary()}\n{made.errors}")
+
+
+def _asks_to_adopt(outcome: Outcome, domain: str) -> bool:
+    """Whether an update found a record of a domain that is not in its state."""
+    at_plan_time = rf" {re.escape(domain)} .*exists already and was not made here"
+    return f'"{domain}-no-second-record"' in outcome.errors or bool(re.search(at_plan_time, outcome.errors))
+
+
+def _is_protected(outcome: Outcome, domain: str) -> bool:
+    """Whether the engine kept a domain that is declared no more."""
+    return bool(re.search(rf"::{re.escape(domain)}-\S+\" cannot be deleted\s+because it is protected", outcome.errors))
 
 
 def _failed(outcome: Outcome, changes: Sequence[DomainChange]) -> set[str]:
@@ -284,7 +347,8 @@ def run_kill(prepared: Path, folder: Path, step: int, change: DomainChange, *, f
             stage.declare(after=True).up(on_event=kill)
             if not killed:
                 return []
-            _until_done(stage, refresh=False)
+            stage.recover()
+            _until_done(stage)
             stage.world.advance(_LONGEST)
             place = Interruption(step, "kill")
             return stage.lives(since, place, "a retry at once", failed={change.domain}, complete=True)
@@ -300,4 +364,20 @@ def judge(life: Life) -> Tally:
     ]
     start = int(life.line, 16) % _SHARE
     everyone = [(kind, are) for kind in temperaments() for are in circumstances()]
-    return replay(events, everyone[start::_SHARE], since=life.since, complete=life.complete)
+    since = max(life.since, _deliverable_from(events))
+    return replay(events, everyone[start::_SHARE], since=since, complete=life.complete)
+
+
+def _deliverable_from(events: Sequence[dict[str, Any]]) -> float:
+    """Return from when mail can reach a domain that began without an MX host and is known to have had none."""
+    absence_kept = 0.0
+    for event in (event for event in events if event["kind"] == "mx"):
+        if event["value"]:
+            return float(event["t"] + absence_kept)
+        absence_kept = event["ttl"]
+    return float("inf")
+
+
+def witness(life: Life) -> Testimony:
+    """Let the independent sender live through it as well."""
+    return testify(life.events, complete=life.complete)

@@ -13,14 +13,16 @@ _RUA = f"mailto:tls-reports@{ZONE}"
 
 @dataclass(frozen=True, slots=True)
 class DomainChange:
-    """One declared change of one domain; None: it is not declared. `standing` are MX hosts that others manage."""
+    """One declared change of one domain; None: it is not declared.
+
+    `standing` are MX hosts that others manage, `by_hand` those that they add right before the change.
+    """
 
     name: str
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     standing: tuple[str, ...] = ()
-    refused: bool = False
-    """Whether it is to be refused as long as nothing else is done."""
+    by_hand: tuple[str, ...] = ()
 
     @property
     def domain(self) -> str:
@@ -75,6 +77,7 @@ CHANGES = (
     DomainChange("explicit to wildcard", others("mx1 mx2"), others("*"), standing=("mx1", "mx2")),
     DomainChange("wildcard to explicit", others("*"), others("mx1 mx2"), standing=("mx1", "mx2")),
     DomainChange("pattern added", others("mx1"), others("mx1 mx2"), standing=("mx1",)),
+    DomainChange("pattern added for a host that others added", others("mx1"), others("mx1 mx2"), ("mx1",), ("mx2",)),
     DomainChange("pattern removed", others("mx1 mx2"), others("mx1"), standing=("mx1",)),
     DomainChange("max-age raised", AB, AB | {"max_age": 30 * DAY}),
     DomainChange("max-age lowered", AB, AB | {"max_age": DAY}),
@@ -102,6 +105,7 @@ CHANGES = (
     DomainChange("cname ttl raised", AB, AB | {"cname_ttl": 3600}),
     DomainChange("mx no longer managed", AB, others("mx1 mx2")),
     DomainChange("mx managed from now on", others("mx1 mx2"), AB | {"adopt": True}, standing=("mx1", "mx2")),
+    DomainChange("domain removed", NONE, None),
     # Its certificate name makes a new certificate for every domain of the host.
     DomainChange("domain added", None, TESTING),
     DomainChange("domain added in enforce", None, AB),

@@ -113,7 +113,7 @@ class Timeline:
                 body = served.answer.body.decode("utf-8", "replace")
             target = target or "addresses"
         seen = self._seen.setdefault(f"{domain} policy", _Seen("", -1))
-        if seen.target != target:
+        if seen.target != target and seen.ttl >= 0:
             # The host has moved: resolvers lead to the old one for what is left of its record.
             seen.lingers = max(seen.lingers, self._clock.now + seen.target_ttl)
         own = [record for record in chain if record[0] == host]

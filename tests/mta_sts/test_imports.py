@@ -54,9 +54,22 @@ def test_the_core_imports_nothing_that_builds_on_it(source: Path) -> None:
         ("from mta_sts.cli import main; main()", "lint", "--help"),
         ("from mta_sts.cli import main; main()", "promote", "--help"),
         ("from mta_sts.cli import main; main()", "review", "--help"),
+        ("from mta_sts.cli import main; main()", "recover", "--help"),
+        ("from mta_sts.cli import main; main()", "check", "--help"),
+        ("from mta_sts.cli import main; main()", "adopt", "--help"),
         ("import mta_sts; mta_sts.check_domain({'domain': 'example.com', 'mx': ['mx.example.com']})",),
     ],
-    ids=["import", "help", "lint help", "promote help", "review help", "check_domain"],
+    ids=[
+        "import",
+        "help",
+        "lint help",
+        "promote help",
+        "review help",
+        "recover help",
+        "check help",
+        "adopt help",
+        "check_domain",
+    ],
 )
 def test_a_light_start_loads_nothing_heavy(start: tuple[str, ...]) -> None:
     """Importing the core, asking for help and judging a plain configuration load no cloud, crypto or network module."""

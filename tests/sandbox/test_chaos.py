@@ -8,7 +8,7 @@ import re
 import pytest
 
 from sandbox.chaos.__main__ import main
-from sandbox.chaos.campaign import Life, judge
+from sandbox.chaos.campaign import Life, judge, witness
 from sandbox.chaos.changes import CHANGES
 
 pytestmark = pytest.mark.engine
@@ -21,6 +21,7 @@ def test_the_short_campaign_finds_no_harm_but_in_the_usual_style(capsys: pytest.
     assert 0 == code, said
     assert re.search(r"([1-9]|1\d) of them interrupted.* 0 refused, 0 locked in, 0 downgraded", said.replace("\n", " "))
     assert re.search(r"In the usual style: [1-9]\d* refused, [1-9]\d* locked in", said)
+    assert re.search(r"[1-9][\d,]+ deliveries, 0 refused, 0 locked in; in the usual style: [1-9]\d* refused", said)
 
 
 def test_there_are_forty_different_changes() -> None:
@@ -31,8 +32,8 @@ def test_there_are_forty_different_changes() -> None:
     assert len(CHANGES) == len(declared)
 
 
-def test_a_judge_that_sees_harm_says_so() -> None:
-    """A life in which the only MX host goes with nothing left is refused mail."""
+def test_judges_that_see_harm_say_so() -> None:
+    """A life in which the only MX host goes with nothing left is refused mail, by ours and by the independent one."""
     body = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmax_age: 864000\n"
     events = [
         [-86_400, "mx", ["mx1.example.com"], 300],
@@ -42,3 +43,4 @@ def test_a_judge_that_sees_harm_says_so() -> None:
     ]
     life = Life("x", "none", "nothing", 0.0, tuple(json.dumps(event) for event in events), complete=True, stopped=False)
     assert judge(life).refused > 0
+    assert witness(life).refused > 0

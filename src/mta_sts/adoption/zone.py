@@ -58,10 +58,7 @@ class ZoneRecords:
 
 def read_zone(domain: str, environment: Mapping[str, str]) -> ZoneRecords:
     """Return what the zone that holds a domain has at the names that MTA-STS uses; raises ZoneUnreadError."""
-    token = environment.get(TOKEN_VARIABLE)
-    if not token:
-        raise ZoneUnreadError(f"{TOKEN_VARIABLE} is not set; with a token that has DNS:Read the ids are looked up")
-    base = environment.get(BASE_VARIABLE) or API
+    base, token = _access(environment)
     labels = domain.split(".")
     for depth in range(len(labels) - 1):
         name = ".".join(labels[depth:])
@@ -75,6 +72,18 @@ def read_zone(domain: str, environment: Mapping[str, str]) -> ZoneRecords:
             names = (domain, f"_mta-sts.{domain}", f"_smtp._tls.{domain}", f"mta-sts.{domain}")
             return ZoneRecords(zones[0]["id"], name, list(_records(base, token, zones[0]["id"], names)))
     raise ZoneUnreadError(f"the token of {TOKEN_VARIABLE} sees no zone that holds {domain}; give it Zone:Read on it")
+
+
+def read_records(zone_id: str, name: str, environment: Mapping[str, str]) -> list[ZoneRecord]:
+    """Return the records at one name of a zone; raises ZoneUnreadError."""
+    return list(_records(*_access(environment), zone_id, (name,)))
+
+
+def _access(environment: Mapping[str, str]) -> tuple[str, str]:
+    token = environment.get(TOKEN_VARIABLE)
+    if not token:
+        raise ZoneUnreadError(f"{TOKEN_VARIABLE} is not set; with a token that has DNS:Read the ids are looked up")
+    return environment.get(BASE_VARIABLE) or API, token
 
 
 def _records(base: str, token: str, zone_id: str, names: Iterable[str]) -> Iterable[ZoneRecord]:
