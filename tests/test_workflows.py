@@ -260,6 +260,29 @@ def test_one_issue_is_opened_gone_on_with_and_closed(runner: Runner) -> None:
 
 
 @pytest.mark.parametrize(
+    ("results", "aws", "last_run", "read"),
+    [
+        ("", "exit 1", "", None),
+        ("s3://bucket/mx", 'echo \'{"domains": [1]}\' > "$5"', "--last-run mx.json", '{"domains": [1]}'),
+        ("s3://bucket/mx", "exit 1", "--last-run mx.json", '{"domains": []}'),
+    ],
+    ids=["no host for port 25", "handed over", "not handed over"],
+)
+def test_the_nightly_check_takes_what_a_host_with_port_25_saw(
+    runner: Runner, results: str, aws: str, last_run: str, read: str | None
+) -> None:
+    """Where such a host is set up and nothing came from it, the check is told that nobody has looked."""
+    runner.command("aws", f'#!/bin/sh\necho "aws $4" >&2\n{aws}\n')
+    runner.command("mta-sts", '#!/bin/sh\necho "$@"\ncat mx.json 2>/dev/null || true\n')
+    done = runner.run(script("nightly", "What senders see"), STACK="prod", MX_RESULTS=results)
+    assert 0 == done.returncode, done.stderr
+    said, *file = done.stdout.splitlines()
+    assert f"check --stack prod --no-smtp {last_run}".strip() == said
+    assert ([read] if read else []) == file
+    assert (["aws s3://bucket/mx/prod.json"] if results else []) == done.stderr.splitlines()
+
+
+@pytest.mark.parametrize(
     ("preview", "review", "expected", "comment"),
     [
         ("echo plan", "echo '**safe**'; cat \"$2\"", 0, "**safe**\nplan\n"),

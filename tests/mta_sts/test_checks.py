@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import datetime as dt
 import json
+import re
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from mta_sts import checks
 from mta_sts.checks import observe
 from mta_sts.checks.host import judge_host
 from mta_sts.checks.lookup import Failure, Looked, Said
@@ -33,7 +37,6 @@ from tests.mta_sts.policy_server import FAR_FUTURE, LONG_AGO, PAST, Answer, Auth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 NOW = dt.datetime(2026, 11, 24, tzinfo=dt.UTC)
 DOMAIN = "example.com"
@@ -451,3 +454,18 @@ def test_many_domains_in_no_time_at_a_dead_resolver(monkeypatch: pytest.MonkeyPa
     assert names == [report.domain for report in found]
     assert {"not sure"} == {report.verdict for report in found}
     assert "10,000 of 10,000 domains checked, 0 with errors" == str(steps[-1])
+
+
+def test_the_page_names_every_rule_and_no_other() -> None:
+    """In the code a rule is the third argument of a Point; families of rules stand as `fetch-…`."""
+    literals: set[str] = set()
+    for source in Path(checks.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Point":
+                literals |= {node.args[2].value} if isinstance(node.args[2], ast.Constant) else set()
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z].*?) \|", page.partition("## What is looked at")[2], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    dns = {"dns-servfail", "dns-refused", "cname-loop"}
+    assert literals | dns == {name for name in named if not name.startswith(("fetch-", "smtp-…", "drift-…"))}
+    assert {f"fetch-only-{family}-broken" for family in ("ipv4", "ipv6")} <= named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -467,3 +468,23 @@ def test_several_resolvers_are_compared(world: World, clouds: Clouds, check: Cal
     assert 0 == code
     assert f"resolver 127.0.0.1:{bob['127.0.0.1']} (127.0.0.1) says nothing for {STS} TXT" in out
     assert f"resolver 127.0.0.1:{ada['127.0.0.1']}" not in out
+
+
+def test_a_run_that_may_not_use_port_25_says_when_another_last_did(check: Callable[..., Any], tmp_path: Path) -> None:
+    """Within 48 hours it passes; after that, and where nobody ever looked, it is not sure."""
+    handed_over = tmp_path / "mx.json"
+    assert 0 == check(ZONE, "--json", "-o", str(handed_over))[0]
+    last = json.loads(handed_over.read_text(encoding="utf-8"))
+    (seen_at,) = [domain["smtp_seen"] for domain in last["domains"]]
+
+    def rerun(when: str | None) -> tuple[int, list[tuple[str, str]], str | None]:
+        last["domains"][0]["smtp_seen"] = when
+        handed_over.write_text(json.dumps(last), encoding="utf-8")
+        code, out, _ = check(ZONE, "--no-smtp", "--last-run", str(handed_over), "--json")
+        (domain,) = json.loads(out)["domains"]
+        return code, [(point["kind"], point["rule"]) for point in domain["points"]], domain["smtp_seen"]
+
+    assert (0, [("note", "smtp-seen-before")], seen_at) == rerun(seen_at)
+    old = (datetime.fromisoformat(seen_at) - timedelta(hours=48, minutes=1)).isoformat()
+    assert (2, [("skipped", "smtp-not-seen-lately")], old) == rerun(old)
+    assert (2, [("skipped", "smtp-not-seen-lately")], None) == rerun(None)

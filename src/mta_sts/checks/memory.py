@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta_sts.checks.observe import mx_hosts
 from mta_sts.checks.report import Area, Kind, Point
@@ -20,18 +20,30 @@ if TYPE_CHECKING:
     from mta_sts.checks.observe import Seen
 
 
-def load_run(file: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return the `history` of each domain that the JSON of an earlier run holds; raises ValueError or OSError."""
+class LastRun(NamedTuple):
+    """What an earlier run knew, by domain: the `history`, and when all MX hosts were last looked at."""
+
+    histories: dict[str, list[dict[str, Any]]]
+    smtp_seen: dict[str, datetime]
+
+
+def load_run(file: Path) -> LastRun:
+    """Return what the JSON of an earlier run holds; raises ValueError or OSError."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         found = {each["domain"]: each["history"] for each in document["domains"]}
+        seen = {
+            each["domain"]: datetime.fromisoformat(each["smtp_seen"]).astimezone(UTC)
+            for each in document["domains"]
+            if each.get("smtp_seen")
+        }
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: no JSON of an earlier `mta-sts check --json` ({error})") from None
     for domain, history in found.items():
         wrong = check_history(history)
         if wrong:
             raise ValueError(f"{file}: {domain}: {wrong[0]}")
-    return found
+    return LastRun(found, seen)
 
 
 def next_history(

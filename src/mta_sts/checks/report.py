@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from mta_sts.findings import Finding
 
@@ -55,7 +56,10 @@ class Point:
 
 @dataclass(slots=True)
 class DomainReport:
-    """What was found of one domain; `history` is what the next run must know (see `mta_sts.checks.memory`)."""
+    """What was found of one domain; `history` is what the next run must know (see `mta_sts.checks.memory`).
+
+    `smtp_seen` is when all its MX hosts were last looked at, in this run or in the one before.
+    """
 
     domain: str
     points: Sequence[Point] = ()
@@ -67,6 +71,7 @@ class DomainReport:
     authentic: bool = False
     certificate_ends: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
+    smtp_seen: datetime | None = None
     seconds: float = 0.0
 
     def count(self, kind: Kind) -> int:

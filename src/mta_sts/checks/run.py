@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.checks import drift, host, mail, memory, records
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mta_sts.ledger import PolicyVersion
     from mta_sts.network_options import Network
 
+SMTP_DUE = timedelta(hours=48)
+"""How long it may be that nobody has looked at the MX hosts of a domain."""
 _AT_ONCE = 32
 """Domains that are looked at together: enough to wait for many, few enough for each to be served in its time."""
 
@@ -35,6 +37,8 @@ class Known:
     declared: Mapping[str, DomainConfig] = field(default_factory=dict)
     before: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     versions: Mapping[str, Sequence[PolicyVersion]] = field(default_factory=dict)
+    smtp_seen: Mapping[str, datetime] | None = None
+    """When the MX hosts of each domain were last looked at; None where no earlier run is given."""
     own_ids: bool = False
     """Whether ids are made by this product, so that they say which bytes they stand for."""
 
@@ -94,7 +98,7 @@ async def check_domains_async(
     await asyncio.gather(*(work() for _ in range(min(_AT_ONCE, len(domains)))))
     finished = [report for report in reports if report is not None]
     for report in finished:
-        report.points = _at_the_end(report.points, connected=observer.connected, smtp=smtp)
+        report.points = _at_the_end(report, known, connected=observer.connected, smtp=smtp)
     return finished
 
 
@@ -159,16 +163,36 @@ def _mode_before(before: Sequence[Mapping[str, Any]]) -> Mode | None:
     return Mode(before[0]["mode"]) if before else None
 
 
-def _at_the_end(points: Sequence[Point], *, connected: bool, smtp: bool) -> tuple[Point, ...]:
+def _at_the_end(report: DomainReport, known: Known, *, connected: bool, smtp: bool) -> tuple[Point, ...]:
     """Take back what only seemed to be a fault of MX hosts: if none could be reached, our own port 25 is blocked."""
-    kept = [point for point in points if connected or point.rule != mail.NO_CONNECTION]
-    if len(kept) < len(points):
+    kept = [point for point in report.points if connected or point.rule != mail.NO_CONNECTION]
+    if len(kept) < len(report.points):
         message = (
             "no MX host of this run could be reached, so outgoing port 25 seems to be blocked here: STARTTLS and "
             "certificates were NOT checked; run it on a host that may use port 25"
         )
         kept.append(Point(Area.SMTP, Kind.SKIPPED, "port-25-blocked", "", message))
-    if not smtp:
+    elif not smtp and known.smtp_seen is None:
         message = "STARTTLS and certificates of the MX hosts were NOT checked, as asked; run it without --no-smtp"
         kept.append(Point(Area.SMTP, Kind.NOTE, "smtp-not-asked-for", "", message))
+    now = datetime.now(UTC)
+    if smtp and not any(point.area is Area.SMTP and point.kind is Kind.SKIPPED for point in kept):
+        report.smtp_seen = now
+        return tuple(kept)
+    report.smtp_seen = (known.smtp_seen or {}).get(report.domain)
+    if known.smtp_seen is not None:
+        kept.append(_looked_at_before(report.smtp_seen, now))
     return tuple(kept)
+
+
+def _looked_at_before(last: datetime | None, now: datetime) -> Point:
+    """Return what is to be said of MX hosts that another run is to look at."""
+    if last is not None and now - last <= SMTP_DUE:
+        message = f"STARTTLS and certificates of MX hosts were looked at on {last:%Y-%m-%d %H:%M} UTC, not in this run"
+        return Point(Area.SMTP, Kind.NOTE, "smtp-seen-before", "", message)
+    when = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "in any run that is known here"
+    message = (
+        f"STARTTLS and certificates of the MX hosts were NOT looked at {when}, and are to be every "
+        f"{SMTP_DUE // timedelta(hours=1)} hours; see that the runner that may use port 25 hands its JSON over"
+    )
+    return Point(Area.SMTP, Kind.SKIPPED, "smtp-not-seen-lately", "", message)

@@ -33,6 +33,7 @@ def to_json(reports: Sequence[DomainReport], bad: Sequence[BadLine], when: datet
                 "dnssec": report.authentic,
                 "points": [_plain(point) for point in report.points],
                 "history": report.history,
+                "smtp_seen": report.smtp_seen.isoformat(timespec="seconds") if report.smtp_seen else None,
                 "seconds": report.seconds,
             }
             for report in reports

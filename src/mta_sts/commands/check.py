@@ -43,7 +43,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--file", metavar="LIST", help="check the domains in this file, one a line; - is standard input"
     )
     parser.add_argument(
-        "--last-run", metavar="FILE", type=Path, help="the JSON of an earlier run: what senders may hold from then"
+        "--last-run",
+        metavar="FILE",
+        type=Path,
+        help="the JSON of an earlier run: what senders may hold from then, and when MX hosts were looked at",
     )
     parser.add_argument(
         "--bucket", metavar="NAME", help="the policy bucket: what senders may hold, as it remembers (needs AWS access)"
@@ -133,7 +136,7 @@ def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[s
     from mta_sts.checks.memory import load_run  # noqa: PLC0415  a light start for --help
     from mta_sts.checks.run import Known  # noqa: PLC0415
 
-    before = load_run(options.last_run) if options.last_run else {}
+    before = load_run(options.last_run) if options.last_run else None
     versions = {}
     if options.bucket:
         import boto3  # noqa: PLC0415  heavy
@@ -142,7 +145,9 @@ def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[s
 
         s3 = boto3.client("s3")
         versions = {domain: read_versions(s3, options.bucket, domain) for domain in domains}
-    return Known(declared, before, versions)
+    if before is None:
+        return Known(declared, versions=versions)
+    return Known(declared, before.histories, versions, smtp_seen=before.smtp_seen)
 
 
 def _written(form: str, reports: list[DomainReport], bad: list[BadLine], when: datetime) -> str:
