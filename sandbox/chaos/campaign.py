@@ -66,6 +66,8 @@ INTERRUPTIONS = (
     *(Interruption(call, "drop-after") for call in range(1, 4)),
     Interruption(1, "target"),
 )
+_GONE = "Record does not exist. (81044)"
+"""What the provider says of a record that it deleted, where the answer was lost: it tolerates that after a refresh."""
 KILLED = tuple(range(1, 26))
 """Steps at which the engine is killed, of a domain's first deployment and of its change."""
 
@@ -300,9 +302,10 @@ def _id_records(deployment: Deployment) -> list[str]:
 def _until_done(stage: Stage, *, after: bool = True, refresh: bool = False) -> None:
     """Update until nothing is left to do: what is held back comes with time. Raises RuntimeError if that never is."""
     for number in range(_MOST_RETRIES):
-        made = stage.up(after=after, refresh=refresh and not number)
+        made = stage.up(after=after, refresh=refresh)
         if made.ok and not made.changes:
             return
+        refresh = _GONE in made.errors
         stage.world.advance(12 * DAY if number else 900)
     raise RuntimeError(f"still not done after {_MOST_RETRIES} updates: {made.summary()}\n{made.errors}")
 

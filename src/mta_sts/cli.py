@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mta_sts.commands import adopt, check, evidence, lint, promote, recover, reports, review
+from mta_sts.commands import adopt, check, evidence, lint, migrate, promote, recover, reports, review
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 EXIT_USAGE = 64
 """Exit code for a wrong call (EX_USAGE of sysexits.h)."""
 
-COMMANDS = (adopt, check, lint, review, reports, evidence, promote, recover)
+COMMANDS = (adopt, check, lint, review, reports, evidence, promote, migrate, recover)
 
 
 class _Parser(argparse.ArgumentParser):
