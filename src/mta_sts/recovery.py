@@ -247,8 +247,9 @@ def _runs(pid: int) -> bool:
 def _decide(resource: Mapping[str, Any], clouds: _Clouds, known: set[tuple[str, str]]) -> Decision:
     """Return what becomes of a creation that was under way, from what stands in the cloud."""
     urn, kind = str(resource["urn"]), str(resource["type"])
-    if kind in _MADE_AGAIN:
-        return Decision(urn, Step.CLEAR, "making it again changes nothing")
+    nowhere = not resource.get("custom") or kind.startswith("pulumi:")
+    if nowhere or kind in _MADE_AGAIN:
+        return Decision(urn, Step.CLEAR, "it stands in no cloud" if nowhere else "making it again changes nothing")
     if kind not in _LOOK_UPS:
         return Decision(urn, Step.ASK, f"{kind} can't be looked up here; `pulumi refresh` asks for its id")
     try:

@@ -93,12 +93,19 @@ def test_a_killed_first_deployment_is_taken_up_and_ends_as_any_other(step: int, 
 def test_what_was_not_made_is_forgotten(
     world: World, deployed: Deployment, state_file: Path, cloudflare: Cloudflare, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A record that is in no zone is made by the next update."""
-    ((_, identifier),) = forget(state_file, lambda name: name.endswith(LAST)).items()
+    """A record that is in no zone is made by the next update; a component and a provider stand in no cloud."""
+    urn = "urn:pulumi:sandbox::mta-sts::{0}::other"
+    inner: list[dict[str, Any]] = [
+        {"urn": urn.format(kind), "type": kind, "custom": kind.startswith("pulumi:"), "inputs": {}}
+        for kind in ("mta-sts:index:MtaSts", "pulumi:providers:aws")
+    ]
+    ((_, identifier),) = forget(state_file, lambda name: name.endswith(LAST), *inner).items()
     cloudflare.call("DELETE", f"/zones/{cloudflare.zone('example.com')}/dns_records/{identifier}")
 
     assert 0 == recover(world, "--yes")
-    assert f"clear: example.com{LAST}: it was not made\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"clear: example.com{LAST}: it was not made\n" in said
+    assert 2 == said.count("clear: other: it stands in no cloud")
     again = deployed.up()
     assert again.ok, again.errors
     assert "1 to create" == again.summary()
