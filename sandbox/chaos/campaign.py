@@ -158,7 +158,6 @@ class Stage:
 
     def recover(self) -> None:
         """Mend the state after a kill, as `mta-sts recover --yes` does; raises RuntimeError if not all of it."""
-        self.declare(after=True)  # leads every process from here into the sandbox
         end_orphans(self.world.folder)
         command = ["recover", "--stack", "sandbox", "--cwd", str(self.world.folder / "work"), "--yes"]
         with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(said):
