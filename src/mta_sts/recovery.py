@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlparse
 
@@ -58,6 +59,8 @@ class Decision:
     step: Step
     why: str
     id: str = ""
+    unlike: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs that it was not made with: the next update sees them, and makes it so."""
 
     def __str__(self) -> str:
         return f"{self.step}: {self.urn.rpartition('::')[2]}: {self.why}"
@@ -142,19 +145,20 @@ class Stack:
         """
         document = self._export()
         state = document["deployment"]
-        ids = {decision.urn: decision.id for decision in decisions if decision.step is Step.IMPORT}
+        made = {decision.urn: decision for decision in decisions if decision.step is Step.IMPORT}
         for resource in self._pending(state):
-            if resource["urn"] in ids:
-                identifier = ids[resource["urn"]]
+            decision = made.get(resource["urn"])
+            if decision is not None:
+                inputs = resource["inputs"] | decision.unlike
                 # The inputs stand for what the engine does not know yet: the refresh asks the provider.
-                state["resources"].append(resource | {"id": identifier, "outputs": resource["inputs"]})
+                state["resources"].append(resource | {"id": decision.id, "inputs": inputs, "outputs": inputs})
         state["pending_operations"] = []
         with TemporaryDirectory() as folder:
             file = Path(folder) / "state.json"
             file.write_text(json.dumps(document), encoding="utf-8")
             self._pulumi("stack", "import", "--file", str(file))
-        if ids:
-            self._pulumi("refresh", "--yes", "--skip-preview", *(f"--target={urn}" for urn in ids))
+        if made:
+            self._pulumi("refresh", "--yes", "--skip-preview", *(f"--target={urn}" for urn in made))
 
     def _export(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self._pulumi("stack", "export"))
@@ -253,14 +257,23 @@ def _decide(resource: Mapping[str, Any], clouds: _Clouds, known: set[tuple[str, 
     if kind not in _LOOK_UPS:
         return Decision(urn, Step.ASK, f"{kind} can't be looked up here; `pulumi refresh` asks for its id")
     try:
-        found = [one for one in _LOOK_UPS[kind](clouds, resource["inputs"]) if (kind, one) not in known]
+        found = [one for one in _LOOK_UPS[kind](clouds, resource["inputs"]) if (kind, one.id) not in known]
     except _UnseenError as error:
         return Decision(urn, Step.ASK, str(error))
     if not found:
         return Decision(urn, Step.CLEAR, "it was not made")
     if len(found) > 1:
-        return Decision(urn, Step.ASK, f"several are like it ({', '.join(found)}): remove what is not needed")
-    return Decision(urn, Step.IMPORT, f"it was made: {found[0]}", found[0])
+        alike = ", ".join(one.id for one in found)
+        return Decision(urn, Step.ASK, f"several are like it ({alike}): remove what is not needed")
+    (made,) = found
+    return Decision(urn, Step.IMPORT, f"it was made: {made.id}", made.id, made.unlike)
+
+
+class _Made(NamedTuple):
+    """Something in a cloud: its id as its provider keeps it, and inputs that it does not have yet."""
+
+    id: str
+    unlike: Mapping[str, Any] = MappingProxyType({})
 
 
 class _UnseenError(Exception):
@@ -303,10 +316,10 @@ class _Clouds:
             raise _UnseenError(str(error)) from error
 
 
-def _reads(look_up: Callable[[_Clouds, Mapping[str, Any]], Iterator[str]]) -> _LookUp:
+def _reads(look_up: Callable[[_Clouds, Mapping[str, Any]], Iterator[_Made]]) -> _LookUp:
     """Let what a cloud refuses, or an input that is secret, be a reason and never an absence."""
 
-    def read(clouds: _Clouds, inputs: Mapping[str, Any]) -> list[str]:
+    def read(clouds: _Clouds, inputs: Mapping[str, Any]) -> list[_Made]:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy
 
         try:
@@ -322,7 +335,7 @@ def _reads(look_up: Callable[[_Clouds, Mapping[str, Any]], Iterator[str]]) -> _L
 
 
 @_reads
-def _buckets(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _buckets(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     from botocore.exceptions import ClientError  # noqa: PLC0415  heavy
 
     try:
@@ -331,11 +344,11 @@ def _buckets(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
         if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
             raise
     else:
-        yield inputs["bucket"]
+        yield _Made(inputs["bucket"])
 
 
 @_reads
-def _certificates(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _certificates(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     acm = clouds.aws("acm", inputs.get("region"))
     wanted = {inputs["domainName"], *(inputs.get("subjectAlternativeNames") or ())}
     for page in acm.get_paginator("list_certificates").paginate():
@@ -343,57 +356,57 @@ def _certificates(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
             if one["DomainName"] == inputs["domainName"]:
                 held = acm.describe_certificate(CertificateArn=one["CertificateArn"])["Certificate"]
                 if set(held["SubjectAlternativeNames"]) == wanted and not held.get("InUseBy"):
-                    yield one["CertificateArn"]
+                    yield _Made(one["CertificateArn"])
 
 
 @_reads
-def _functions(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _functions(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     cloudfront = clouds.aws("cloudfront")
     name = inputs["name"]
     try:
-        there = cloudfront.describe_function(Name=name, Stage="DEVELOPMENT")
+        cloudfront.describe_function(Name=name, Stage="DEVELOPMENT")
     except cloudfront.exceptions.NoSuchFunctionExists:
         return
     try:
         cloudfront.describe_function(Name=name, Stage="LIVE")
     except cloudfront.exceptions.NoSuchFunctionExists:
-        publish = f"aws cloudfront publish-function --name {name} --if-match {there['ETag']}"
-        raise _UnseenError(f"it was made and not published; run `{publish}`, then this again") from None
-    yield name
+        yield _Made(name, {"publish": False})  # killed between the two calls that make it
+    else:
+        yield _Made(name)
 
 
 @_reads
-def _access_controls(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _access_controls(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     cloudfront = clouds.aws("cloudfront")
     marker: dict[str, str] = {}
     while True:
         page = cloudfront.list_origin_access_controls(**marker)["OriginAccessControlList"]
-        yield from (one["Id"] for one in page.get("Items") or () if one["Name"] == inputs["name"])
+        yield from (_Made(one["Id"]) for one in page.get("Items") or () if one["Name"] == inputs["name"])
         if not page.get("IsTruncated"):
             return
         marker = {"Marker": page["NextMarker"]}
 
 
 @_reads
-def _distributions(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _distributions(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     wanted = set(inputs["aliases"])
     for page in clouds.aws("cloudfront").get_paginator("list_distributions").paginate():
         for one in page["DistributionList"].get("Items") or ():
             if wanted.intersection(one["Aliases"].get("Items") or ()):
-                yield one["Id"]
+                yield _Made(one["Id"])
 
 
 @_reads
-def _records(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[str]:
+def _records(clouds: _Clouds, inputs: Mapping[str, Any]) -> Iterator[_Made]:
     kind, content = inputs["type"], inputs["content"]
     wanted = txt_value(content) if kind == "TXT" else content.rstrip(".").lower()
     for record in clouds.records(inputs["zoneId"], inputs["name"]):
         if (record.type, record.value) == (kind, wanted):
-            yield record.id
+            yield _Made(record.id)
 
 
 if TYPE_CHECKING:
-    _LookUp = Callable[[_Clouds, Mapping[str, Any]], Sequence[str]]
+    _LookUp = Callable[[_Clouds, Mapping[str, Any]], Sequence[_Made]]
 
 _LOOK_UPS = {
     "aws:s3/bucket:Bucket": _buckets,

@@ -28,7 +28,9 @@ def test_there_are_forty_different_changes() -> None:
     """By name, by domain, and by what they declare."""
     assert len(CHANGES) >= 40
     assert len(CHANGES) == len({change.name for change in CHANGES}) == len({change.domain for change in CHANGES})
-    declared = {json.dumps([change.before, change.after, change.standing], sort_keys=True) for change in CHANGES}
+    declared = {
+        json.dumps([change.before, change.after, change.standing, change.by_hand], sort_keys=True) for change in CHANGES
+    }
     assert len(CHANGES) == len(declared)
 
 

@@ -52,7 +52,7 @@ def test_the_sandbox_stack_passes_every_rule(world: World, cloudflare: Cloudflar
     nightly = {"refresh": True, "expect_no_changes": True}
     unchanged = deployment.preview(**nightly)
     assert unchanged.ok, unchanged.errors
-    (record,) = cloudflare.records("example.com", "mta-sts.example.com")
+    (record,) = cloudflare.records("example.com", "_smtp._tls.example.com")
     cloudflare.call("PATCH", f"/zones/{cloudflare.zone('example.com')}/dns_records/{record['id']}", {"ttl": 600})
     drifted = deployment.preview(**nightly)
     assert not drifted.ok

@@ -7,6 +7,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from mta_sts.cli import main
@@ -183,3 +184,21 @@ def test_a_wrong_call_touches_nothing(world: World, tmp_path: Path, capsys: pyte
     """A folder without a project is usage; a stack that is not there is said by Pulumi."""
     assert 64 == main(["recover", "--stack", "sandbox", "--cwd", str(tmp_path / "nowhere")])
     assert "no Pulumi.yaml in" in capsys.readouterr().err
+
+
+def test_a_function_that_was_made_and_not_published_is_published_by_the_next_update(
+    world: World, deployed: Deployment, state_file: Path
+) -> None:
+    """Two calls make it; the state says what the second did not do."""
+    inputs = {"name": "one", "runtime": "cloudfront-js-2.0", "code": "function handler() {}", "publish": True}
+    urn = "urn:pulumi:sandbox::mta-sts::aws:cloudfront/function:Function::one"
+    provider = next(one["provider"] for one in deployed.resources() if "bucket" in one["type"])
+    cloudfront = boto3.client("cloudfront", region_name="us-east-1")
+    settings = {"Comment": "", "Runtime": "cloudfront-js-2.0"}
+    cloudfront.create_function(Name="one", FunctionConfig=settings, FunctionCode=b"function handler() {}")
+    pending = {"urn": urn, "type": "aws:cloudfront/function:Function", "custom": True, "provider": provider}
+    forget(state_file, lambda _: False, pending | {"inputs": inputs})
+
+    assert 0 == recover(world, "--yes")
+    (taken,) = [one for one in deployed.resources() if one["urn"] == urn]
+    assert ("one", False) == (taken["id"], taken["inputs"]["publish"])

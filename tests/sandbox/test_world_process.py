@@ -122,6 +122,7 @@ def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
     assert {address.partition(":")[0] for address in listening} <= set(loopback)
     urls = (places.aws, places.cloudflare, places.control, places.proxy)
     ports = {int(url.split(":")[2].partition("/")[0]) for url in urls} | {places.dns["port"], *places.edge.values()}
+    ports |= {port for by_address in places.name_servers.values() for port in by_address.values()}
     ports |= {port for by_address in places.mx.values() for port in by_address.values()}
     assert ports == {int(address.partition(":")[2], 16) for address in listening}
 
