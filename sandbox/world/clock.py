@@ -16,7 +16,8 @@ class Clock:
 
     def __init__(self, file: Path, start: float) -> None:
         self._file = file
-        self.now: float = json.loads(file.read_text())["now"] if file.exists() else start
+        # Whole seconds: dates are written with less precision than a float has, and must not be later than now.
+        self.now: float = json.loads(file.read_text())["now"] if file.exists() else int(start)
         # Patches what Python code calls, so that the AWS emulator's dates agree; time.monotonic is not touched.
         self._travel = time_machine.travel(self.now, tick=False)
         self._here = self._travel.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,12 +189,22 @@ def test_where_everything_fails_each_way_and_its_reason_is_named(machine: Machin
     assert [] == list(machine.kept.parent.iterdir())
 
 
-def test_two_builds_at_once_do_not_break_each_other(machine: Machine) -> None:
-    """Each builds aside and moves the whole file into its place."""
+def test_of_two_runs_at_once_one_builds(machine: Machine) -> None:
+    """The other waits, says so, and takes what was built."""
+    waits = threading.Event()
+
+    def say(text: str) -> None:
+        machine.said.append(text)
+        if "Building" in text:
+            assert waits.wait(60)
+        elif "Another run" in text:
+            waits.set()
+
     machine.go("go1.26.0")
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda _: machine.find(), range(2)))
+        found = list(pool.map(lambda _: engine.find_engine(say), range(2)))
     assert [machine.kept] * 2 == found
+    assert 1 == len(machine.log.read_text().splitlines())
     assert ["pulumi"] == [file.name for file in machine.kept.parent.iterdir()]
 
 
