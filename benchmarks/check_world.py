@@ -7,6 +7,7 @@ in seconds and lies on every answer: each DNS reply, and each piece that a TCP s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import functools
 import json
@@ -29,6 +30,7 @@ MX = ("mx1", "mx2")
 _SERVERS = (f"ns1.{ZONE}", f"ns2.{ZONE}")
 _NOW = dt.datetime.now(dt.UTC)
 _CHUNK = 65_536
+_PASSING: set[asyncio.Future[Any]] = set()
 
 
 def policy(domain: str) -> str:
@@ -198,16 +200,22 @@ async def late(port: int, delay: float, reader: asyncio.StreamReader, writer: as
     there, thither = await asyncio.open_connection("127.0.0.1", port)
 
     async def back() -> None:
-        while data := await there.read(_CHUNK):
-            loop.call_later(delay, writer.write, data)
+        with contextlib.suppress(ConnectionError):
+            while data := await there.read(_CHUNK):
+                loop.call_later(delay, writer.write, data)
         loop.call_later(delay, writer.close)
 
     async def forth() -> None:
-        while data := await reader.read(_CHUNK):
-            thither.write(data)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(_CHUNK):
+                thither.write(data)
         thither.close()
 
-    await asyncio.gather(back(), forth(), return_exceptions=True)
+    both = asyncio.gather(back(), forth())
+    # The loop holds what waits only weakly.
+    _PASSING.add(both)
+    both.add_done_callback(_PASSING.discard)
+    await both
 
 
 async def listen(handler: Any, delay: float, **more: Any) -> int:
