@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.review.plan import PlanError, read_plan
 from mta_sts.review.verdict import DomainReview, Grade, Review, review
 from mta_sts.review.world import Role, find_domains
@@ -164,13 +165,57 @@ def test_whatever_serves_a_policy_takes_it_away_when_it_goes(deletion: int, expe
     assert expected.casefold() in [moment.what.casefold() for moment in domain.moments]
 
 
-def test_lifted_protection_is_named_with_its_time() -> None:
-    """The next deletion goes through: a policy pack never sees that."""
-    steps = usual()
+BUCKET = "aws:s3/bucket:Bucket"
+
+
+@pytest.mark.parametrize("lifted", ["sts", f"mx-{MX1}", "policies"])
+@pytest.mark.parametrize("mode", ["enforce", "testing"])
+def test_lifted_protection_is_remarked_with_its_time(lifted: str, mode: str) -> None:
+    """Of a record or of the bucket, also where nothing else changes: a policy pack never sees the deletion after it."""
+    steps = [*usual(policy(MX1, mode=mode)), step("policies", BUCKET, {"bucket": "policies"}, {"bucket": "policies"})]
+    (of,) = [each for each in steps if each["urn"].endswith(f"::{lifted}")]
+    of["oldState"]["protect"] = True
+    domain = judged(steps)
+    (remark,) = domain.remarks
+    assert (Grade.SAFE, False, "protection-lifted") == (domain.grade, domain.changes, remark.rule)
+    assert f"lifted from {lifted}." in remark.text
+    assert ("mail would lose its protection" if mode == "enforce" else "no mail would be lost") in remark.text
+    assert 10 * DAY + 300 + FETCH_SECONDS == remark.ready
+
+
+def test_lifted_protection_after_the_policy_was_taken_back() -> None:
+    """No date can be told from the plan; another bucket's protection is no domain's."""
+    steps = [*usual(policy(MX1, mode="none")), step("other", BUCKET, {"bucket": "other"}, {"bucket": "other"})]
+    steps[-1]["oldState"]["protect"] = True
+    assert () == judged(steps).remarks
     steps[2]["oldState"]["protect"] = True
-    (note,) = judged(steps).notes
-    assert "lifted from sts" in note
-    assert "10 days" in note
+    (remark,) = judged(steps).remarks
+    assert ("protection-lifted", None) == (remark.rule, remark.ready)
+    assert "--live" in remark.way_out
+
+
+def test_reports_that_end_are_remarked() -> None:
+    """While a policy is there: mail may fail, and nobody hears of it."""
+    reports = {"name": f"_smtp._tls.{DOMAIN}", "type": "TXT", "content": '"v=TLSRPTv1; rua=mailto:a@example.com"'}
+    going = step("reports", DNS, reports, None)
+    assert ["reports-end"] == [each.rule for each in judged([*usual(), going]).remarks]
+    assert () == judged([*usual(policy(MX1, mode="none")), going]).remarks
+
+
+def test_enforce_is_remarked_when_it_begins() -> None:
+    """Not while it goes on."""
+    testing = policy(MX1, mode="testing")
+    begins = usual(testing, policy(MX1), ids=("one", "two"))
+    assert ["enforce-begins"] == [each.rule for each in judged(begins).remarks]
+    assert () == judged(usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))).remarks
+
+
+@pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
+def test_a_domain_left_without_mx_hosts_is_said_to_be(mode: str) -> None:
+    """Nobody refuses anything: mail finds no host."""
+    domain = judged(usual(policy(MX1, mode=mode), hosts=((MX1,), ())))
+    assert (Grade.UNSAFE, ["no-mx-left"]) == (domain.grade, rules(domain))
+    assert "no MX host would be in DNS, so mail would not arrive" == domain.headline
 
 
 def test_route_53_is_read_as_cloudflare_is() -> None:
@@ -462,7 +507,8 @@ def test_what_depends_on_a_resource_is_deleted_before_it() -> None:
 def test_every_rule_is_documented() -> None:
     """The page's table and the code name the same."""
     source = "".join(
-        file.read_text(encoding="utf-8") for file in (ROOT / "src" / "mta_sts" / "review").glob("verdict.py")
+        (ROOT / "src" / "mta_sts" / "review" / name).read_text(encoding="utf-8")
+        for name in ("verdict.py", "remarks.py")
     )
     page = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([a-z][a-z-]+)` \|", page, flags=re.MULTILINE))

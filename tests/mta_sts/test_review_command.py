@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 from datetime import UTC, datetime
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -18,6 +20,11 @@ from mta_sts.review.plan import PlanError, read_plan
 from mta_sts.review.verdict import review
 from mta_sts.review.writers import _escaped, to_json, to_markdown, to_text
 from tests.mta_sts.small_plans import DAY, DNS, OBJECT, document, plan, policy, step, usual
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mta_sts.review.plan import Plan
 
 PLANS = Path(__file__).parent / "plans"
 SCHEMA = json.loads((Path(mta_sts.__file__).parent / "schemas" / "review.json").read_text(encoding="utf-8"))
@@ -121,6 +128,85 @@ def test_a_thousand_domains_fit_into_a_comment(steps: list[dict[str, Any]]) -> N
         assert "### zz-worst.example: unsafe" in text
 
 
+def test_a_remark_stands_at_the_top_of_every_form() -> None:
+    """With its date, and its domain's section, though nothing changes."""
+    steps = usual()
+    steps[2]["oldState"]["protect"] = True
+    found = review([plan(steps)])
+    markdown, text = to_markdown(found, NOW).splitlines(), to_text(found, NOW)
+    assert "Mind what stands below." in markdown[0]
+    assert markdown[2].startswith("- example.com: Protection from deletion is lifted from sts.")
+    assert "Begun now, that is 2026-07-11 12:12 UTC." in markdown[2]
+    assert "### example.com: safe" in markdown
+    assert "mind: Protection from deletion is lifted from sts." in text
+    assert "Begun now, that is 2026-07-11 12:12 UTC." in text
+    (remark,) = json.loads(to_json(found, NOW))["domains"][0]["remarks"]
+    assert "2026-07-11T12:12+00:00" == remark["ready"]
+
+
+def test_text_says_until_when_a_way_out_takes() -> None:
+    """As the comment does."""
+    mx = read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())
+    assert "Begun now, that is 2026-07-11 12:12 UTC." in to_text(review([mx]), NOW)
+
+
+HUGE = "x" * 70_000
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: plan([*UNSAFE, step(HUGE, "azure-native:network:RecordSet", {"n": "example.com"}, {"n": "x"})]),
+        lambda: plan(usual(hosts=(("mx1.example.com",), ("mx1.example.com", f"{HUGE}.example")))),
+        lambda: plan(usual(new={**policy("mx1.example.com"), "content": f"version: STSv1\n{HUGE}\n" * 20})),
+        lambda: plan([*UNSAFE, step("odd", DNS, None, {"name": f"_mta-sts.{HUGE}.example", "type": "TXT"})]),
+        lambda: plan(UNSAFE, diagnostics=[{"severity": "error", "message": f"{HUGE}\n" * 50}]),
+        lambda: plan(
+            UNSAFE,
+            diagnostics=[
+                {"severity": "warning", "message": f"warning: {name}: {number}{'@' * 5000} [mx-kept]"}
+                for number in range(200)
+                for name in ("example.com", "other.example")
+            ],
+        ),
+        lambda: plan(
+            [step(f"p{n}", DNS, {"name": HUGE, "type": "\x04"}, {"name": f"{n}"}) for n in range(99)] + UNSAFE
+        ),
+    ],
+    ids=["name", "MX host", "policy", "domain", "error", "warnings", "records"],
+)
+def test_nothing_of_a_plan_makes_a_comment_too_long_or_half(make: Callable[[], Plan]) -> None:
+    """The verdict comes first whatever is in it, and everything that opens is closed."""
+    text = to_markdown(review([make(), plan(UNSAFE)]), NOW)
+    assert re.match(r"\*\*(Unsafe|Could not tell): do not merge", text)
+    assert len(text) < GITHUB_LIMIT
+    assert text.count("<details>") == text.count("</details>")
+    assert 0 == len(re.findall(r"^```", text, flags=re.MULTILINE)) % 2
+    assert HUGE not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "never"),
+    [
+        ("ask @octocat", "@o"),
+        ("tls@example.com", "@e"),
+        ("see #1 or o/r#2", "#1"),
+        ("GH-12", "GH-1"),
+        ("gh-12", "gh-1"),
+        ("www.example.com", "www."),
+        ("https://example.com", "https:"),
+        ("HTTPS://example.com", "://"),
+        ("mailto:x", "mailto:"),
+        ("&#64;octocat", "&#64;"),
+    ],
+)
+def test_github_finds_nothing_to_link(text: str, never: str) -> None:
+    """It looks in the text that it shows, so that an entity or a backslash would not do: a character stands between."""
+    shown = re.sub(r"\\(.)", r"\1", _escaped(text))
+    assert text == shown.replace("\N{ZERO WIDTH SPACE}", "")
+    assert never not in shown
+
+
 def test_what_a_plan_holds_never_becomes_markup() -> None:
     """Names and texts are the pull request's: no mention, link, image, table, diagram or fence comes out of them."""
     evil = "a|b](http://x) @team <img src=x> ```\n```"
@@ -173,6 +259,7 @@ def test_a_secret_is_never_printed(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (b"", "is empty"),
         (b"\n", "is empty"),
+        (document(SAFE).decode().encode("utf-16"), "is UTF-16"),
         (b"Previewing update (prod)\n", "is not JSON"),
         (document(SAFE)[:-20], "is not JSON, or cut off"),
         (b"[]", "no plan of Pulumi's"),
@@ -195,6 +282,13 @@ def test_what_is_no_plan_is_named_and_never_safe(
     assert said in printed.err
     assert "pulumi preview --json --show-sames" in printed.err
     assert printed.out.startswith("**Could not tell: do not merge on this review.")
+    # Neither does it pass as something milder than unsafe.
+    assert (2, 0) == tuple(main(["review", str(file), "--fail-on", line]) for line in ("unsafe", "never"))
+
+
+def test_a_byte_order_mark_is_no_harm() -> None:
+    """PowerShell writes one before UTF-8."""
+    assert "safe" == review([read_plan("plan", codecs.BOM_UTF8 + document(SAFE))]).grade
 
 
 def test_a_stream_that_ends_too_early_is_unknown() -> None:

@@ -33,7 +33,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help=text,
         description=f"{text}. Any program's plan will do. It only reads.",
         epilog="Exit codes: 0 safe or degraded, 1 unsafe, 2 it could not be told, 64 usage. --fail-on moves the line: "
-        "what is milder gives 0; degraded, where it fails, gives 1.",
+        "what is milder gives 0; degraded, where it fails, gives 1. A plan that could not be read gives 2 unless "
+        "--fail-on is never.",
     )
     parser.add_argument(
         "plans",
@@ -90,7 +91,9 @@ def _review(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
     for problem in found.problems:
         print(f"mta-sts review: {problem}", file=sys.stderr)
-    return _exit_code(found.grade, options.fail_on)
+    # A plan that could not be read or made says nothing: that never passes as "milder than unsafe".
+    fail_on = "unknown" if found.problems and options.fail_on == "unsafe" else options.fail_on
+    return _exit_code(found.grade, fail_on)
 
 
 def _judge(options: argparse.Namespace, now: datetime) -> Review:

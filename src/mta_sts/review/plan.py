@@ -5,6 +5,7 @@ Everything that a review has no use for is thrown away at once, so that a plan o
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -86,6 +87,11 @@ class Step:
         """Whether nothing happens."""
         return self.op in _STAYS
 
+    @property
+    def unprotects(self) -> bool:
+        """Whether the resource stays, no longer protected from deletion."""
+        return self.old is not None and self.old.protected and self.new is not None and not self.new.protected
+
 
 @dataclass(slots=True)
 class Plan:
@@ -121,6 +127,12 @@ def read_plan(source: str, data: bytes) -> Plan:
         )
     if not data.strip():
         raise PlanError(f"{source} is empty: the preview failed before it wrote anything; {_GIVE}")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise PlanError(
+            f"{source} is UTF-16, as `>` of Windows PowerShell writes, which may have damaged it: record it in "
+            f"PowerShell 7, or with cmd /c '{RECORD_WITH} > plan.json'"
+        )
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
         document = orjson.loads(data)
     except orjson.JSONDecodeError as error:

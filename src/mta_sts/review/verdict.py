@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mta_sts.cloud_resources import UnseenError
 from mta_sts.findings import MtaStsError, errors
 from mta_sts.ledger import FETCH_SECONDS
-from mta_sts.policy import Mode, check_policy
+from mta_sts.policy import check_policy
 from mta_sts.records import select_sts_record, select_tlsrpt_record
 from mta_sts.review.change import judgeable
 from mta_sts.review.plan import RECORD_WITH
-from mta_sts.review.words import duration, listed
+from mta_sts.review.remarks import remarks, told
+from mta_sts.review.words import Reason, duration, listed
 from mta_sts.review.world import Role, find_domains
 from mta_sts.safety import Harm, Kind, prove
 from mta_sts.safety.model import policy_of, publications
@@ -49,19 +50,6 @@ class Grade(StrEnum):
     def weight(self) -> int:
         """How bad it is, to be compared."""
         return list(Grade).index(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason for a verdict: a stable rule, what would happen, and what to do instead.
-
-    `ready` is when the way out would be done if it were begun now, in seconds from now.
-    """
-
-    rule: str
-    text: str
-    way_out: str = ""
-    ready: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +93,8 @@ class DomainReview:
     after: Seen = field(default_factory=Seen)
     retiring: tuple[str, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    remarks: tuple[Reason, ...] = ()
+    """What a reviewer has to know whatever the verdict is, also where nothing else changes."""
     moments: tuple[Moment, ...] = ()
     """The shortest time-line that shows the harm; where there is none, the update as it would go."""
     assumptions: tuple[str, ...] = ()
@@ -181,6 +171,7 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
         retiring=tuple(sorted(after_.leaving)),
         changes=domain.changes,
         removable_from=domain.removable_from,
+        remarks=tuple(remarks(domain)),
         notes=(*_notes(domain), *_said(domain), *_drift(domain, live)),
     )
     if any(plan.failed for plan in domain.plans):
@@ -264,7 +255,7 @@ def _proved(found: DomainReview, domain: Domain, judged: Judgeable, verdict: Ver
     if worst.harm is Harm.SKIPPED:
         reasons = (_reason(judged, failure) for failure in harmful)
     found.reasons = tuple({reason.rule: reason for reason in reversed(list(reasons))}.values())[::-1]
-    found.headline = _HEADLINES[worst.harm]
+    found.headline = _HEADLINES[worst.harm] if worst.body or worst.harm is not Harm.REFUSED else _NO_MX
     found.moments = tuple(_shown(judged, worst))
     found.safe_from = verdict.safe_from
     return found
@@ -289,6 +280,7 @@ _HEADLINES = {
     Harm.LOCKED_IN: "some senders would keep an outdated policy",
     Harm.SKIPPED: "some senders would not use an MX host for a time; no mail is refused",
 }
+_NO_MX = "no MX host would be in DNS, so mail would not arrive"
 
 
 def _seen(side: Side) -> Seen:
@@ -316,7 +308,7 @@ def _seen(side: Side) -> Seen:
 def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
     """Yield what would be published newly and can't be used."""
     if any(part.changes for part in domain.of(Role.OBJECT)):
-        file = _told(lambda: after_.file)
+        file = told(lambda: after_.file)
         found = errors(check_policy(file.body)) if file else []
         if found:
             text = f"The policy file is not valid: {'; '.join(one.message for one in found)}."
@@ -325,7 +317,7 @@ def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
         (Role.RECORD, "sts-record-invalid", lambda: after_.texts, select_sts_record),
         (Role.REPORTS, "tlsrpt-record-invalid", lambda: after_.reports, select_tlsrpt_record),
     ):
-        texts = _told(read)
+        texts = told(read)
         if texts and any(part.changes for part in domain.of(role)):
             try:
                 select(texts)
@@ -334,40 +326,17 @@ def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
                 yield Reason(rule, f"The {role} is not valid: {said}.", "Publish exactly one valid record.")
 
 
-def _told(read: Any) -> Any:
-    try:
-        return read()
-    except UnseenError:
-        return None
-
-
 def _notes(domain: Domain) -> Iterator[str]:
     """Yield what a reviewer should know besides the verdict."""
     after_ = domain.side(after=True)
     for host in sorted(after_.leaving):
         yield f"{host} is no longer declared: the component keeps it until no sender needs it."
-    lifted = [part for part in domain.lifted() if not part.ours or part.role is Role.RECORD]
-    body = _told(lambda: domain.side(after=False).body)
-    policy = policy_of(body) if body else None
-    if lifted and policy is not None and policy.mode is Mode.ENFORCE:
-        names = listed(part.step.urn.rpartition("::")[2] for part in lifted)
-        yield (
-            f"Protection from deletion is lifted from {names}. Senders may hold the enforce policy for "
-            f"{duration(policy.max_age)} after its id has gone: delete nothing before that."
-        )
-    wanted = _told(lambda: after_.body)
-    becomes = policy_of(wanted) if wanted else None
-    if becomes is not None and becomes.mode is Mode.ENFORCE and (policy is None or policy.mode is not Mode.ENFORCE):
-        yield (
-            "This starts to enforce: from now on senders refuse MX hosts that the policy does not list, or whose "
-            "certificate is not good."
-        )
+    body, wanted = told(lambda: domain.side(after=False).body), told(lambda: after_.body)
     if not domain.ours and body is not None and wanted is not None and body != wanted:
         yield "To roll this back, publish the old policy under a new id; an id that was used before must not come back."
     if body == wanted and any(part.changes for part in domain.of(Role.EDGE)):
         yield "The settings of its policy host change: look whether it serves the policy afterwards (`mta-sts check`)."
-    going = any(part.step.goes for part in domain.of(Role.RECORD))
-    if domain.removable_from and (lifted or going):
+    if domain.removable_from and any(part.step.goes for part in domain.of(Role.RECORD)):
         yield f"At the last update the component said from when the domain may be taken off: {domain.removable_from}."
 
 
@@ -384,7 +353,7 @@ def _drift(domain: Domain, live: Live | None) -> Iterator[str]:
     if live is None:
         return
     before = domain.side(after=False)
-    known, identifier = _told(lambda: before.hosts) or frozenset(), _told(lambda: before.id)
+    known, identifier = told(lambda: before.hosts) or frozenset(), told(lambda: before.id)
     if live.mx is not None and before.has(Role.MX):
         if live.mx - known:
             yield f"MX {listed(sorted(live.mx - known))} in DNS now and not in the stack: made by hand, or by others."
@@ -392,7 +361,7 @@ def _drift(domain: Domain, live: Live | None) -> Iterator[str]:
             yield f"MX {listed(sorted(known - live.mx))} in the stack and not in DNS now."
     if live.texts is not None and before.has(Role.RECORD) and live.id != identifier:
         yield f"_mta-sts shows {live.id or 'no usable record'} now, and {identifier or 'none'} in the stack."
-    if live.served and before.has(Role.OBJECT) and live.body != _told(lambda: before.body):
+    if live.served and before.has(Role.OBJECT) and live.body != told(lambda: before.body):
         yield "The policy host serves another policy now than the stack holds."
     yield from (f"Not looked at: {problem}." for problem in live.problems)
 
@@ -417,10 +386,12 @@ def _reason(judged: Judgeable, failure: Failure) -> Reason:
             seconds,
         )
     if not failure.body:
-        failed = "If a step before it fails, the engine deletes the old MX host all the same, and"
+        failed = (
+            "If a step before it fails, the engine deletes the old MX host all the same: then no MX host is in DNS."
+        )
         return Reason(
             "no-mx-left",
-            f"{failed if failure.run else 'For a time'} no MX host is in DNS.",
+            failed if failure.run else "No MX host is in DNS, for a time at least.",
             "Add the new host in an update of its own, and take the old one away in a later one.",
         )
     if failure.harm is Harm.SKIPPED:

@@ -1,8 +1,9 @@
-"""Times and lists as people read them."""
+"""What a review says to people: reasons, times and lists."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,19 @@ if TYPE_CHECKING:
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MOST_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that a reviewer has to know: a stable rule, what would happen, and what to do instead.
+
+    `ready` is when the way out would be done if it were begun now, in seconds from now.
+    """
+
+    rule: str
+    text: str
+    way_out: str = ""
+    ready: float | None = None
 
 
 def duration(seconds: float) -> str:

@@ -152,6 +152,8 @@ class Domain:
     order: Order | None = None
     unread: list[str] = field(default_factory=list)
     """Names of resources that change, may be the domain's, and are of kinds that can't be read here."""
+    unprotected_buckets: list[Step] = field(default_factory=list)
+    """Buckets of its policy file that are no longer protected from deletion."""
     removable_from: str = ""
     """What our component said at the last update about taking the domain off."""
 
@@ -180,11 +182,7 @@ class Domain:
 
     def lifted(self) -> list[Part]:
         """Return the parts that are no longer protected from deletion."""
-        return [
-            part
-            for part in self.parts
-            if part.step.old is not None and part.step.old.protected and part.step.new and not part.step.new.protected
-        ]
+        return [part for part in self.parts if part.step.unprotects]
 
     def side(self, *, after: bool) -> Side:
         """Return the domain as it stands before or after the update."""
@@ -392,9 +390,11 @@ class _Finder:
             old, new = (_file(each) if isinstance(each, PolicyObject) else each for each in objects)
             for name in self._domains_without_key(plan, known[-1]):
                 self._add(name, plan, Part(place, step, Role.OBJECT, old, new))
+        lifted = [step for _, step in self._steps if step.unprotects and _is_bucket(step.urn)]
         for domain in self._domains.values():
             domain.order = order
             domain.unread = self._unread_of(domain)
+            domain.unprotected_buckets = [step for step in lifted if _holds_file_of(step, domain)]
         self._note_components()
         return [self._domains[name] for name in sorted(self._domains)], self._unseen
 
@@ -577,6 +577,17 @@ def _read(read: Callable[[], Any]) -> Any:
 
 def _is_bucket(urn: str) -> bool:
     return "bucket:Bucket::" in urn or "bucketV2:BucketV2::" in urn
+
+
+def _holds_file_of(bucket: Step, domain: Domain) -> bool:
+    """Tell whether a bucket holds the domain's policy file: by what the object depends on, or names."""
+    known = {state.props.get("bucket") or state.id for state in (bucket.old, bucket.new) if state is not None}
+    return any(
+        state is not None and (bucket.urn in state.dependencies or state.props.get("bucket") in known)
+        for part in domain.parts
+        if part.role is Role.OBJECT
+        for state in (part.step.old, part.step.new)
+    )
 
 
 def _buckets_of(edge: Edge) -> Iterator[str]:

@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,22 +14,28 @@ from mta_sts.review.verdict import LONG_IN_FORCE, Grade
 from mta_sts.review.words import duration, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from mta_sts.review.verdict import DomainReview, Moment, Reason, Review, Seen
+    from mta_sts.review.verdict import DomainReview, Moment, Review, Seen
+    from mta_sts.review.words import Reason
 
 MOST_CHARACTERS = 60_000
 """Of a comment: GitHub takes 65,536, and the comment's own mark needs some."""
 _FULL_SECTIONS = 40_000
 _MOST_NAMED = 12
 _MOST_REASONS = 3
+_MOST_REMARKS = 3
+_MOST_MOMENTS = 30
+_MOST_LISTED = 30
 _VERDICTS = {
     Grade.SAFE: "Safe to merge.",
     Grade.DEGRADED: "Degraded: no mail is refused, but not every MX host is used for a time.",
     Grade.UNKNOWN: "Could not tell: do not merge on this review.",
     Grade.UNSAFE: "Unsafe: do not merge.",
 }
+_LONGEST_TEXT = 1_000
 _LONGEST_VALUE = 300
+_LONGEST_NAME = 100
 _LONGEST_DIFF = 40
 
 
@@ -66,10 +73,8 @@ def _domain(domain: DomainReview, now: datetime) -> dict[str, Any]:
             "removed": sorted(set(domain.before.mx or ()) - set(domain.after.mx or ())),
             "retiring": list(domain.retiring),
         },
-        "reasons": [
-            {"rule": one.rule, "text": one.text, "way_out": one.way_out, "ready": _ready(one, now)}
-            for one in domain.reasons
-        ],
+        "reasons": [_reason(one, now) for one in domain.reasons],
+        "remarks": [_reason(one, now) for one in domain.remarks],
         "timeline": [
             {"seconds": None if math.isinf(one.at) else round(one.at, 3), "what": one.what, "sees": one.sees}
             for one in domain.moments
@@ -97,8 +102,9 @@ def _side(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _ready(reason: Reason, now: datetime) -> str | None:
-    return None if reason.ready is None else _moment(now, reason.ready)
+def _reason(reason: Reason, now: datetime) -> dict[str, Any]:
+    ready = None if reason.ready is None else _moment(now, reason.ready)
+    return {"rule": reason.rule, "text": reason.text, "way_out": reason.way_out, "ready": ready}
 
 
 def _way_out(reason: Reason, now: datetime) -> str:
@@ -122,24 +128,25 @@ def verdict_line(review: Review) -> str:
     of_that = [domain for domain in review.domains if domain.grade is grade]
     said = _VERDICTS[grade]
     if grade is Grade.SAFE:
+        mind = " Mind what stands below." if any(domain.remarks for domain in review.domains) else ""
         changing = [domain for domain in review.domains if domain.changes]
         if not review.domains:
             return f"{said} Nothing in the plan is about MTA-STS or MX records."
         if not changing:
-            return f"{said} Nothing changes for senders of mail to {_names(review.domains)}."
-        return f"{said} No sender refuses mail to {_names(changing)}, or loses the policy."
+            return f"{said} Nothing changes for senders of mail to {_names(review.domains)}.{mind}"
+        return f"{said} No sender refuses mail to {_names(changing)}, or loses the policy.{mind}"
     if review.problems and not of_that:
         return f"{said} {review.problems[0].splitlines()[0]}"
     headlines = Counter(domain.headline for domain in of_that)
     parts = [
-        f"{_names([domain for domain in of_that if domain.headline == headline])}: {headline}"
+        f"{_names([domain for domain in of_that if domain.headline == headline])}: {_short(headline, _LONGEST_VALUE)}"
         for headline in list(headlines)[:_MOST_REASONS]
     ]
     return f"{said} {'; '.join(parts)}."
 
 
 def _names(domains: Sequence[DomainReview]) -> str:
-    return listed(domain.domain for domain in domains)
+    return listed(_short(domain.domain, _LONGEST_NAME) for domain in domains)
 
 
 def count_line(review: Review) -> str:
@@ -163,6 +170,20 @@ def _why(review: Review) -> list[Reason]:
     return list(reasons.values())[:_MOST_REASONS]
 
 
+def _remarks(review: Review) -> list[tuple[str, Reason]]:
+    """Return what a reviewer has to know whatever the verdict is, with the domains that it is about."""
+    of: dict[Reason, list[str]] = {}
+    for domain in review.domains:
+        for remark in domain.remarks:
+            of.setdefault(remark, []).append(domain.domain)
+    return [(listed(domains), remark) for remark, domains in of.items()]
+
+
+def _quiet(domain: DomainReview) -> bool:
+    """Tell whether there is nothing to say of a domain."""
+    return not domain.changes and domain.grade is Grade.SAFE and not domain.remarks
+
+
 def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]:
     """Yield what a table of a domain says: what, before, after."""
     before, after = domain.before, domain.after
@@ -175,7 +196,11 @@ def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]
         gone = sorted(set(before.mx or ()) - set(after.mx or ()))
         hosts = [f"{host}{marks.get(host, '')}" for host in after.mx or ()]
         left = f"; removed: {listed(gone)}" if gone else ""
-        yield "MX in DNS", _value(before, "mx", listed(before.mx or ())), _value(after, "mx", f"{listed(hosts)}{left}")
+        yield (
+            "MX in DNS",
+            _value(before, "mx", listed(before.mx or ())),
+            _value(after, "mx", f"{listed(hosts) or 'none'}{left}"),
+        )
     yield "id in `_mta-sts`", _value(before, "id", before.id), _value(after, "id", after.id)
     yield "TLS reports", _value(before, "reports", before.reports), _value(after, "reports", after.reports)
     if before.edge_seconds or after.edge_seconds or "edge" in {*before.untold, *after.untold}:
@@ -234,20 +259,19 @@ def to_text(review: Review, now: datetime) -> str:
     for problem in review.problems:
         lines += [f"! {line}" for line in problem.splitlines()]
     for domain in _worst_first(review):
-        if not domain.changes and domain.grade is Grade.SAFE:
+        if _quiet(domain):
             continue
         lines += [f"{domain.domain}: {domain.grade}: {domain.headline}"]
         lines += [
             f"  {what:24}{old} -> {new}" if old != new else f"  {what:24}{old}" for what, old, new in _rows(domain, now)
         ]
-        for reason in domain.reasons:
-            lines += [f"  why: {reason.text} [{reason.rule}]"] + (
-                [f"  way out: {reason.way_out}"] if reason.way_out else []
-            )
+        for word, reason in [("why", each) for each in domain.reasons] + [("mind", each) for each in domain.remarks]:
+            way_out = _way_out(reason, now)
+            lines += [f"  {word}: {reason.text} [{reason.rule}]", *([f"  way out: {way_out}"] if way_out else [])]
         lines += [f"  {_when(one):>16}  {one.what}{f' ({one.sees})' if one.sees else ''}" for one in domain.moments]
         lines += [f"  note: {note}" for note in (*domain.assumptions, *domain.notes)]
         lines += [""]
-    same = [domain.domain for domain in review.domains if not domain.changes and domain.grade is Grade.SAFE]
+    same = [domain.domain for domain in review.domains if _quiet(domain)]
     lines += [f"Nothing changes for {listed(same)}"] if same else []
     lines += [f"The component says: {said}" for said in review.said]
     lines += [f"Could not be read: {listed(review.unseen)}"] if review.unseen else []
@@ -264,25 +288,54 @@ def _printable(text: str) -> str:
 
 def to_markdown(review: Review, now: datetime) -> str:
     """Return the review as a comment: below GitHub's limit however many domains there are."""
-    lines = [f"**{_escaped(verdict_line(review))}**", ""]
+    page = _Page()
     why = _why(review)
-    for reason in why:
-        way_out = f" **Instead:** {_escaped(_way_out(reason, now))}" if reason.way_out else ""
-        lines += [f"- {_escaped(reason.text)}{way_out} `{reason.rule}`"]
-    lines += [f"- {_escaped(_changed(domain))}" for domain in _worst_first(review)[:3] if domain.changes and not why]
-    lines += ["", _escaped(count_line(review)), ""]
-    for problem in review.problems[:5]:
-        lines += [*_fenced(problem.splitlines()[:_LONGEST_DIFF], ""), ""]
-    lines += _sections(review, now, {reason.rule for reason in why})
-    if review.said:
-        lines += _details("What the component says", [f"- {_escaped(said)}" for said in review.said[:50]])
-    if review.unseen:
-        names = [f"- {_escaped(unseen)}" for unseen in review.unseen[:20]]
-        lines += _details(f"Resources that could not be read ({len(review.unseen)})", names)
-    text = "\n".join(lines).rstrip() + "\n"
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    return text[:MOST_CHARACTERS].rpartition("\n")[0] + "\n\n… cut off; `mta-sts review --json` has everything.\n"
+    top = [f"**{_escaped(verdict_line(review))}**", ""]
+    top += [f"- {_bullet(reason, now)}" for reason in why]
+    remarks = _remarks(review)
+    top += [f"- {_escaped(domains)}: {_bullet(remark, now)}" for domains, remark in remarks[:_MOST_REMARKS]]
+    if len(remarks) > _MOST_REMARKS:
+        top += [f"- … and {len(remarks) - _MOST_REMARKS} more remarks; `mta-sts review --json` has them."]
+    if not why:
+        top += [f"- {_escaped(_changed(domain))}" for domain in _worst_first(review)[:3] if domain.changes]
+    page.add([*top, "", _escaped(count_line(review)), ""])
+    for problem in review.problems[:_MOST_REASONS]:
+        page.add([*_fenced(problem.splitlines()[:_MOST_NAMED], ""), ""])
+    _add_sections(page, review, now, {reason.rule for reason in (*why, *(remark for _, remark in remarks))})
+    page.add(_details("What the component says", review.said))
+    page.add(_details(f"Resources that could not be read ({len(review.unseen)})", review.unseen))
+    return page.text()
+
+
+class _Page:
+    """A comment that stays below GitHub's limit: a part is there as a whole, or not at all."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._size = 0
+        self._left_out = False
+
+    def add(self, lines: Sequence[str], limit: int = MOST_CHARACTERS) -> bool:
+        """Add a part, where the page with it is within the limit; return whether it is."""
+        size = sum(len(line) + 1 for line in lines)
+        if self._size + size > limit:
+            self._left_out = True
+            return False
+        self._lines += lines
+        self._size += size
+        return True
+
+    def text(self) -> str:
+        """Return the page."""
+        left_out = (
+            ["", "… left out what is too long; `mta-sts review --json` has everything."] if self._left_out else []
+        )
+        return "\n".join([*self._lines, *left_out]).rstrip() + "\n"
+
+
+def _bullet(reason: Reason, now: datetime) -> str:
+    way_out = f" **Instead:** {_escaped(_way_out(reason, now))}" if reason.way_out else ""
+    return f"{_escaped(reason.text)}{way_out} `{reason.rule}`"
 
 
 def _changed(domain: DomainReview) -> str:
@@ -305,33 +358,25 @@ def _changed(domain: DomainReview) -> str:
     return f"{domain.domain}: {', '.join(parts) or domain.headline}"
 
 
-def _sections(review: Review, now: datetime, said: set[str]) -> list[str]:
-    """Return a section a domain, the worst first, as long as they fit; the rest by groups of a line."""
+def _add_sections(page: _Page, review: Review, now: datetime, said: set[str]) -> None:
+    """Add a section a domain, the worst first, as long as they fit; the rest by groups of a line."""
     # One domain's reasons stand at the top already.
-    said = said if sum(bool(domain.reasons) for domain in review.domains) == 1 else set()
-    lines: list[str] = []
-    size = 0
+    said = said if sum(bool(domain.reasons or domain.remarks) for domain in review.domains) == 1 else set()
     rest: list[DomainReview] = []
     for domain in _worst_first(review):
-        section = [] if rest or (not domain.changes and domain.grade is Grade.SAFE) else _section(domain, now, said)
-        size += sum(len(line) + 1 for line in section)
-        if not section or size > _FULL_SECTIONS:
+        if rest or _quiet(domain) or not page.add(_section(domain, now, said), _FULL_SECTIONS):
             rest.append(domain)
-        else:
-            lines += section
     groups: dict[tuple[Grade, str], list[DomainReview]] = {}
     for domain in rest:
         groups.setdefault((domain.grade, domain.headline), []).append(domain)
-    if groups:
-        lines += ["| verdict | domains | |", "| --- | --- | --- |"]
-        for (grade, headline), domains in list(groups.items())[:50]:
-            names = ", ".join(domain.domain for domain in domains[:_MOST_NAMED])
-            more = f" and {len(domains) - _MOST_NAMED} more" if len(domains) > _MOST_NAMED else ""
-            lines.append(
-                f"| {grade} | {len(domains)}: {_escaped(names)}{more} | {_escaped(headline[:_LONGEST_VALUE])} |"
-            )
-        lines.append("")
-    return lines
+    lines = ["| verdict | domains | |", "| --- | --- | --- |"] if groups else []
+    for (grade, headline), domains in [*groups.items()][:_MOST_LISTED]:
+        names = ", ".join(_short(domain.domain, _LONGEST_NAME) for domain in domains[:_MOST_NAMED])
+        more = f" and {len(domains) - _MOST_NAMED} more" if len(domains) > _MOST_NAMED else ""
+        lines.append(f"| {grade} | {len(domains)}: {_escaped(names)}{more} | {_cell(headline)} |")
+    more_groups = [domain for group in [*groups.values()][_MOST_LISTED:] for domain in group]
+    lines += [f"| … | {len(more_groups)} more domains | |"] if more_groups else []
+    page.add([*lines, ""])
 
 
 def _section(domain: DomainReview, now: datetime, said: set[str]) -> list[str]:
@@ -340,30 +385,36 @@ def _section(domain: DomainReview, now: datetime, said: set[str]) -> list[str]:
     for what, old, new in _rows(domain, now):
         lines.append(f"| {what} | {_cell(old)} | {'the same' if old == new else _cell(new)} |")
     lines.append("")
-    reasons = [reason for reason in domain.reasons if reason.rule not in said]
+    reasons = [reason for reason in (*domain.reasons, *domain.remarks) if reason.rule not in said]
     if reasons:
-        lines += [f"- {_escaped(reason.text)} `{reason.rule}`" for reason in reasons] + [""]
+        lines += [f"- {_bullet(reason, now)}" for reason in reasons[:_MOST_LISTED]] + [""]
     if domain.moments:
         harm = domain.grade in (Grade.UNSAFE, Grade.DEGRADED)
         title = "What can happen: the shortest time-line that shows it" if harm else "What senders see, and when"
-        lines += _details(title, [*_mermaid(domain), "", *_time_line(domain)])
+        lines += _folded(title, [*_mermaid(domain), "", *_time_line(domain)])
     diff = _diff(domain)
     if diff:
-        lines += _details("The policy file", _fenced(diff, "diff"))
-    notes = [*domain.assumptions, *domain.notes]
-    if notes:
-        lines += _details("Notes", [f"- {_escaped(note)}" for note in notes])
-    return lines
+        lines += _folded("The policy file", _fenced(diff, "diff"))
+    return lines + _details("Notes", [*domain.assumptions, *domain.notes])
+
+
+def _shown_moments(domain: DomainReview) -> Sequence[Moment]:
+    """Return what a time-line has room for: how it begins, and how it ends."""
+    if len(domain.moments) <= _MOST_MOMENTS:
+        return domain.moments
+    left = len(domain.moments) - _MOST_MOMENTS + 1
+    *begin, last = domain.moments[: _MOST_MOMENTS - 1], domain.moments[-1]
+    return [*begin[0], replace(last, what=f"({left} more steps before this) {last.what}")]
 
 
 def _time_line(domain: DomainReview) -> list[str]:
     lines = ["| when | what happens | what senders are given then |", "| --- | --- | --- |"]
-    return lines + [f"| {_when(one)} | {_cell(one.what)} | {_cell(one.sees)} |" for one in domain.moments]
+    return lines + [f"| {_when(one)} | {_cell(one.what)} | {_cell(one.sees)} |" for one in _shown_moments(domain)]
 
 
 def _mermaid(domain: DomainReview) -> list[str]:
     lines = ["```mermaid", "timeline", f"    title Mail to {_plain(domain.domain)}"]
-    for one in domain.moments:
+    for one in _shown_moments(domain):
         given = [f" : {_plain(part)}" for part in one.sees.split("; ") if part]
         lines.append(f"    {_plain(_when(one))} : {_plain(one.what)}{''.join(given)}")
     return [*lines, "```"]
@@ -374,36 +425,52 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w .,+*()@/=-]", " ", text)
 
 
-def _details(title: str, lines: Iterable[str]) -> list[str]:
+def _details(title: str, texts: Sequence[str]) -> list[str]:
+    """Return a list to be unfolded, none where there is nothing in it."""
+    lines = [f"- {_escaped(text)}" for text in texts[:_MOST_LISTED]]
+    lines += [f"- … and {len(texts) - _MOST_LISTED} more"] if len(texts) > _MOST_LISTED else []
+    return _folded(title, lines) if lines else []
+
+
+def _folded(title: str, lines: Sequence[str]) -> list[str]:
     return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
 
 
 def _fenced(lines: Sequence[str], language: str) -> list[str]:
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
+    shown = [_short(_printable(line), _LONGEST_VALUE) for line in lines]
+    longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", *(_printable(line)[:_LONGEST_VALUE] for line in lines), fence]
+    return [f"{fence}{language}", *shown, fence]
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 def _cell(text: str) -> str:
-    shown = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
     # In a table a bar ends the cell even where it is code.
-    return _escaped(shown.replace("`", "'"))
+    return _escaped(_short(text, _LONGEST_VALUE).replace("`", "'"))
 
 
 def _escaped(text: str) -> str:
     """Keep what a plan holds from becoming markup, a mention or a link; code in backticks stays."""
     # Runs of backticks would pair in ways of their own.
-    parts = re.sub("``+", "'", _printable(" ".join(text.split("\n")))).split("`")
+    parts = re.sub("``+", "'", _printable(" ".join(_short(text, _LONGEST_TEXT).split("\n")))).split("`")
     if len(parts) % 2 == 0:  # an odd backtick is no code
         parts = ["'".join(parts)]
     return "`".join(part if place % 2 else _escaped_prose(part) for place, part in enumerate(parts))
 
 
 def _escaped_prose(text: str) -> str:
-    escaped = re.sub(r"([\\|<>\[\]*#])", r"\\\1", text)
-    # `_` between letters is no emphasis, at the beginning of a word it is; GitHub links bare addresses and mentions.
-    return re.sub(r"(?<!\w)_", r"\\_", escaped).replace("@", "&#64;").replace("://", "&#58;//")
+    escaped = re.sub(r"([\\|<>\[\]*#&~$])", r"\\\1", text)
+    # `_` between letters is no emphasis, at the beginning of a word it is.
+    return _LINKS.sub(lambda found: f"{found[0]}{_NOTHING}", re.sub(r"(?<!\w)_", r"\\_", escaped))
+
+
+_NOTHING = "\N{ZERO WIDTH SPACE}"
+_LINKS = re.compile(r"@|#|(?i:\bgh(?=-\d)|\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:))|:(?=//)")
+"""What GitHub makes a link or a mention of, in the text that it shows: writing it otherwise does not help."""

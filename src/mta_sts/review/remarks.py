@@ -1,0 +1,86 @@
+"""What a reviewer has to know of a domain besides the verdict, and must not have to look for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mta_sts.cloud_resources import UnseenError
+from mta_sts.ledger import FETCH_SECONDS
+from mta_sts.policy import Mode
+from mta_sts.review.words import Reason, duration, listed
+from mta_sts.review.world import Role
+from mta_sts.safety.model import policy_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mta_sts.policy import Policy
+    from mta_sts.review.world import Domain, Side
+
+_TTL = 300  # of a record whose own can't be seen
+
+
+def remarks(domain: Domain) -> Iterator[Reason]:
+    """Yield them, the most important first."""
+    before, after = domain.side(after=False), domain.side(after=True)
+    old, new = _policy(before), _policy(after)
+    yield from _protection(domain, before, old)
+    if new is not None and new.mode is Mode.ENFORCE and (old is None or old.mode is not Mode.ENFORCE):
+        yield Reason(
+            "enforce-begins",
+            "This starts to enforce: from now on senders refuse MX hosts that the policy does not list, or whose "
+            "certificate is not good.",
+        )
+    asked, asks = told(lambda: before.reports), told(lambda: after.reports)
+    if asked and asks == [] and new is not None and new.mode is not Mode.NONE:
+        yield Reason(
+            "reports-end",
+            f"TLS reports end while the policy is in {new.mode}: nobody is told any more when mail is not delivered.",
+            "Keep the `_smtp._tls` record as long as there is a policy.",
+        )
+
+
+def _protection(domain: Domain, before: Side, policy: Policy | None) -> Iterator[Reason]:
+    """Say what may be deleted from now on, and from when that would do no harm."""
+    # Of what our component makes, the record stands for all: the rest is let go with it.
+    steps = [part.step for part in domain.lifted() if not part.ours or part.role is Role.RECORD]
+    names = [step.urn.rpartition("::")[2] for step in (*steps, *domain.unprotected_buckets)]
+    if not names:
+        return
+    lifted = f"Protection from deletion is lifted from {listed(names)}."
+    if policy is None:
+        yield Reason("protection-lifted", f"{lifted} The plan does not show which policy senders may hold.", _LOOK)
+    elif policy.mode is Mode.NONE:
+        said = f" The component says from when the domain may be taken off: {domain.removable_from}."
+        yield Reason(
+            "protection-lifted",
+            f"{lifted} The policy is taken back already.{said if domain.removable_from else ''}",
+            "" if domain.removable_from else _LOOK,
+        )
+    else:
+        seconds = policy.max_age + before.ttl(Role.RECORD, _TTL) + FETCH_SECONDS
+        lose = "mail would lose its protection" if policy.mode is Mode.ENFORCE else "no mail would be lost"
+        yield Reason(
+            "protection-lifted",
+            f"{lifted} Senders may hold the {policy.mode} policy for {duration(policy.max_age)} after its record has "
+            f"gone; {lose}.",
+            f"Before anything is deleted, publish `mode: none` with max_age 86400 and a new id, and keep everything "
+            f"up for {duration(seconds)}.",
+            seconds,
+        )
+
+
+_LOOK = "Delete nothing before `--live` shows that no sender can hold a policy any more."
+
+
+def _policy(side: Side) -> Policy | None:
+    body = told(lambda: side.body)
+    return policy_of(body) if body else None
+
+
+def told(read: Callable[[], Any]) -> Any:
+    """Return what is read, None where the plan can't tell."""
+    try:
+        return read()
+    except UnseenError:
+        return None
