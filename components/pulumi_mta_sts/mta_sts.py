@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import Finding, render_sts_record, render_tlsrpt_record, txt_presentation
+from mta_sts import DomainConfig, Finding, render_sts_record, render_tlsrpt_record, txt_presentation
 from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, LIVE_METADATA, policy_key
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.barriers import edge_serves, policy_is_current
@@ -104,7 +104,7 @@ class MtaSts(pulumi.ComponentResource):
         none: frozenset[str] = frozenset()
         here_already = collect(found, names_in_state, none) if config.adopt and judged.existing else none
         raise_together(found)
-        super().__init__("mta-sts:index:MtaSts", name, {}, opts)
+        super().__init__("mta-sts:index:MtaSts", name, _shown(config), opts)
 
         if shared:
             target = shared["target"]
@@ -196,6 +196,15 @@ class MtaSts(pulumi.ComponentResource):
                 "removable_from": self.removable_from,
             }
         )
+
+
+def _shown(config: DomainConfig) -> dict[str, Any]:
+    """Return what the plan shows of the component itself: what its resources don't, and a reviewer has to know."""
+    return {
+        "domain": config.domain,
+        "acknowledge": config.acknowledge,
+        "evidence": (config.evidence or {}).get("window"),
+    }
 
 
 def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.Record]:

@@ -41,6 +41,7 @@ def test_numbers_arrive_as_floats_and_names_in_camel_case(world: World, preview:
     run = construct(world, "MtaSts", inputs)
     policy = parse_policy(run["mail-policy"].inputs["content"])
     assert ("enforce", 604_800, ("mx1.example.com",)) == (policy.mode, policy.max_age, policy.mx)
+    assert {"domain": "example.com", "acknowledge": inputs["acknowledge"]} == run["mail"].inputs
     assert 120 == run["mail-sts-record"].inputs["ttl"]
     assert 10 == run["mail-mx-mx1.example.com"].inputs["priority"]
 

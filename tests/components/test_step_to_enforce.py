@@ -83,6 +83,15 @@ def test_an_acknowledgement_passes_and_is_shown_in_preview(world: World) -> None
     assert "evidence-missing" in warning
 
 
+def test_the_plan_shows_what_enforce_rests_on(world: World, evidence: dict[str, Any]) -> None:
+    """As inputs of the component itself, which a review reads: the reason, and what the evidence counts."""
+    serve(world)
+    for given in ({"acknowledge": REASON}, {"evidence": evidence}):
+        run = deploy(world, lambda given=given: MtaSts("mail", ENFORCE | given), preview=True)
+        shown = {"evidence": evidence["window"]} if "evidence" in given else given
+        assert {"domain": "example.com", **shown} == run["mail"].inputs
+
+
 def test_edited_evidence_is_refused_in_spite_of_a_reason(world: World, evidence: dict[str, Any]) -> None:
     """The digest shows it."""
     serve(world)

@@ -50,6 +50,7 @@ USUAL = {
     "record-first": (Harm.LOCKED_IN, ["id-before-policy"]),
     "dropped-with-mx": (Harm.REFUSED, ["mx-not-in-held-policy", "no-mx-left", "removed-while-held"]),
 }
+NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
 MX1, MX2, MX3 = (f"mx{number}.example.com" for number in (1, 2, 3))
 
 
@@ -208,6 +209,41 @@ def test_enforce_is_remarked_when_it_begins() -> None:
     begins = usual(testing, policy(MX1), ids=("one", "two"))
     assert ["enforce-begins"] == [each.rule for each in judged(begins).remarks]
     assert () == judged(usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))).remarks
+
+
+WINDOW = {
+    "first_day": "2026-06-01",
+    "last_day": "2026-06-10",
+    "clean_from": "2026-06-01",
+    "days_with_reports": 9,
+    "successful_sessions": 1234,
+    "organizations": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({}, "Nothing in the plan tells whether TLS reports show that mail would arrive."),
+        ({"acknowledge": "the vendor `saw`"}, "Without evidence from reports; acknowledged: the vendor `saw`."),
+        (
+            {"evidence": WINDOW},
+            "On evidence from 2026-06-01 to 2026-06-10: 1,234 sessions, 1 sender, 9 days.",
+        ),
+        ({"evidence": WINDOW, "acknowledge": "x"}, "9 days; acknowledged: x."),
+        ({"evidence": "[secret]", "acknowledge": UNKNOWN}, "Nothing in the plan tells"),
+    ],
+)
+def test_the_step_to_enforce_says_what_it_rests_on(inputs: dict[str, Any], said: str) -> None:
+    """As our component was told: that is all a reviewer sees of it."""
+    steps = usual(policy(MX1, mode="testing"), policy(MX1), ids=("one", "two"))
+    steps.append(step("mail", "mta-sts:index:MtaSts", {}, {"domain": DOMAIN, **inputs}))
+    domain = judged(steps)
+    (remark,) = domain.remarks
+    assert said in remark.text
+    found = to_json(review([plan(steps)]), NOW), to_markdown(review([plan(steps)]), NOW)
+    assert (json.loads(found[0])["domains"][0]["after"]["enforce_rests_on"] is None) == said.startswith("Nothing")
+    assert ("| enforce rests on | none |" in found[1]) != said.startswith("Nothing")
 
 
 @pytest.mark.parametrize("mode", ["enforce", "testing", "none"])

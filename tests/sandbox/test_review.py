@@ -58,6 +58,9 @@ def test_our_component_is_safe_in_every_form_of_plan(
     file = record_ours(world, tmp_path, [style])
     (domain,) = of(file).domains
     assert (Grade.SAFE, True, (MX1,)) == (domain.grade, domain.ours, domain.retiring)
+    assert (
+        "without evidence from reports; acknowledged: seen elsewhere" == domain.before.grounds == domain.after.grounds
+    )
     deployment = deploy(declared(style, style.after))
     os.environ["PULUMI_ENABLE_STREAMING_JSON_PREVIEW"] = "true"
     stream = tmp_path / "stream.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.cloud_resources import UnseenError
+from mta_sts.cloud_resources import UnseenError, get
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import Mode
 from mta_sts.review.words import Reason, duration, listed
@@ -12,7 +12,7 @@ from mta_sts.review.world import Role
 from mta_sts.safety.model import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from mta_sts.policy import Policy
     from mta_sts.review.world import Domain, Side
@@ -26,10 +26,11 @@ def remarks(domain: Domain) -> Iterator[Reason]:
     old, new = _policy(before), _policy(after)
     yield from _protection(domain, before, old)
     if new is not None and new.mode is Mode.ENFORCE and (old is None or old.mode is not Mode.ENFORCE):
+        rests_on = grounds(domain, after=True)
         yield Reason(
             "enforce-begins",
             "This starts to enforce: from now on senders refuse MX hosts that the policy does not list, or whose "
-            "certificate is not good.",
+            f"certificate is not good. {rests_on[:1].upper()}{rests_on[1:] or _NO_GROUNDS}.",
         )
     asked, asks = told(lambda: before.reports), told(lambda: after.reports)
     if asked and asks == [] and new is not None and new.mode is not Mode.NONE:
@@ -71,6 +72,34 @@ def _protection(domain: Domain, before: Side, policy: Policy | None) -> Iterator
 
 
 _LOOK = "Delete nothing before `--live` shows that no sender can hold a policy any more."
+
+
+_NO_GROUNDS = "Nothing in the plan tells whether TLS reports show that mail would arrive"
+
+
+def grounds(domain: Domain, *, after: bool) -> str:
+    """Return what enforce rests on, as our component was told it; empty where it was told nothing."""
+    state = domain.component and (domain.component.new if after else domain.component.old)
+    window = told(lambda: get(state.props, "evidence")) if state else None
+    reason = told(lambda: get(state.props, "acknowledge")) if state else None
+    parts = [_window(window)] if isinstance(window, dict) else ["without evidence from reports"] if reason else []
+    return "; ".join([*parts, *([f"acknowledged: {reason}"] if reason else [])])
+
+
+def _window(window: Mapping[str, Any]) -> str:
+    """Say what evidence counts (`mta_sts.evidence`)."""
+    days, sessions, organizations = (
+        f"{number:,.0f} {word}{'' if number == 1 else 's'}"
+        for name, word in (
+            ("days_with_reports", "day"),
+            ("successful_sessions", "session"),
+            ("organizations", "sender"),
+        )
+        for number in [float(window.get(name) or 0)]
+    )
+    return (
+        f"on evidence from {window.get('first_day')} to {window.get('last_day')}: {sessions}, {organizations}, {days}"
+    )
 
 
 def _policy(side: Side) -> Policy | None:

@@ -14,7 +14,7 @@ from mta_sts.policy import check_policy
 from mta_sts.records import select_sts_record, select_tlsrpt_record
 from mta_sts.review.change import judgeable
 from mta_sts.review.plan import RECORD_WITH
-from mta_sts.review.remarks import remarks, told
+from mta_sts.review.remarks import grounds, remarks, told
 from mta_sts.review.words import Reason, duration, listed
 from mta_sts.review.world import Role, find_domains
 from mta_sts.safety import Harm, Kind, prove
@@ -71,6 +71,8 @@ class Seen:
     reports: str | None = None
     host: str | None = None
     edge_seconds: int | None = None
+    grounds: str = ""
+    """What our component was told that enforce rests on."""
     untold: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -166,8 +168,8 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
         domain=domain.name,
         stacks=tuple(plan.stack or plan.source for plan in domain.plans),
         ours=domain.ours,
-        before=_seen(before),
-        after=_seen(after_),
+        before=_seen(before, grounds(domain, after=False)),
+        after=_seen(after_, grounds(domain, after=True)),
         retiring=tuple(sorted(after_.leaving)),
         changes=domain.changes,
         removable_from=domain.removable_from,
@@ -283,7 +285,7 @@ _HEADLINES = {
 _NO_MX = "no MX host would be in DNS, so mail would not arrive"
 
 
-def _seen(side: Side) -> Seen:
+def _seen(side: Side, rests_on: str) -> Seen:
     """Return a side as it can be shown."""
     untold: dict[str, str] = {}
 
@@ -301,6 +303,7 @@ def _seen(side: Side) -> Seen:
         reports=tell("reports", lambda: ", ".join(side.reports) or None),
         host=tell("host", lambda: ", ".join(sorted(side.names)) or None),
         edge_seconds=tell("edge", lambda: side.edge_seconds),
+        grounds=rests_on,
         untold=untold,
     )
 

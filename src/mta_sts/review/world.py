@@ -154,6 +154,8 @@ class Domain:
     """Names of resources that change, may be the domain's, and are of kinds that can't be read here."""
     unprotected_buckets: list[Step] = field(default_factory=list)
     """Buckets of its policy file that are no longer protected from deletion."""
+    component: Step | None = None
+    """Our component, where it publishes the domain."""
     removable_from: str = ""
     """What our component said at the last update about taking the domain off."""
 
@@ -534,8 +536,11 @@ class _Finder:
             if step.urn.split("::")[2].rpartition("$")[2] != _DOMAIN_COMPONENT:
                 continue
             outputs = (step.old.outputs if step.old else {}) or (step.new.outputs if step.new else {})
-            name = str(outputs.get("sts_record_name") or "").removeprefix(f"{STS_LABEL}.")
+            # Before the first update it has no outputs yet.
+            inputs = step.new.props if step.new else {}
+            name = str(inputs.get("domain") or outputs.get("sts_record_name") or "").removeprefix(f"{STS_LABEL}.")
             if name in self._domains:
+                self._domains[name].component = step
                 self._domains[name].removable_from = str(outputs.get("removable_from") or "")
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from mta_sts.policy import Mode
 from mta_sts.review.verdict import LONG_IN_FORCE, Grade
 from mta_sts.review.words import duration, listed
 
@@ -98,6 +99,7 @@ def _side(seen: Seen) -> dict[str, Any]:
         "tls_reports": seen.reports,
         "policy_host": seen.host,
         "edge_seconds": seen.edge_seconds,
+        "enforce_rests_on": seen.grounds or None,
         "could_not_tell": dict(seen.untold),
     }
 
@@ -188,6 +190,11 @@ def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]
     """Yield what a table of a domain says: what, before, after."""
     before, after = domain.before, domain.after
     yield "mode", _of_policy(before, "mode"), _of_policy(after, "mode")
+    enforces = [of is not None and of.mode is Mode.ENFORCE for of in (before.policy, after.policy)]
+    rests_on = [seen.grounds if each else "" for seen, each in zip((before, after), enforces, strict=True)]
+    if any(rests_on):
+        old, new = (each or "none" for each in rests_on)
+        yield "enforce rests on", old, new
     yield "kept by senders for", _of_policy(before, "max_age"), _of_policy(after, "max_age")
     yield "policy allows MX", _of_policy(before, "mx"), _of_policy(after, "mx")
     if before.mx is not None or after.mx is not None or "mx" in {*before.untold, *after.untold}:
