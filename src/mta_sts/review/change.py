@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mta_sts.cloud_resources import UnseenError
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import Mode
+from mta_sts.review.remarks import told
 from mta_sts.review.world import HOST, Role
-from mta_sts.safety import Change, Kind, Step, World
+from mta_sts.safety import Change, Kind, Publication, Step, World
 from mta_sts.safety.model import policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from mta_sts.policy import Policy
     from mta_sts.review.live import Live
@@ -42,58 +44,110 @@ class _Made:
     parts: tuple[Part, ...]
 
 
-def judgeable(domain: Domain, live: Live | None = None) -> Judgeable | None:
-    """Return what to judge of a domain, None where senders see no change.
+def judgeable(domain: Domain, live: Live | None = None) -> list[Judgeable]:
+    """Return each world that the change may meet, the plan's own first; none where senders see no change.
 
-    `live` is what is published now; it counts for more than the plan. Raises UnseenError where neither shows enough.
+    `live` is what is published now. It fills in what no plan shows, and beside what a plan shows it only adds: a
+    look-up can meet another view of DNS, or the moment after a deletion. Raises UnseenError where neither shows enough.
     """
     made = [*_host_steps(domain), *_record_steps(domain), *_mx_steps(domain)]
     if not made:
-        return None
-    before, assumptions = domain.side(after=False), []
-    identifier, body = _published(before, live)
-    hosts = before.hosts if live is None or live.mx is None else live.mx
-    if not before.has(Role.MX) and (live is None or live.mx is None):
-        served = policy_of(_told(lambda: domain.side(after=True).body) or "")
-        hosts = _hosts_that_stand_for_all(domain, policy_of(body or ""), served)
-        assumptions.append("Its MX records are not in the plan: taken to be those that the policy lists, unchanged.")
-    world = World(
-        mx=hosts,
-        mx_ttl=max(before.ttl(Role.MX, _USUAL_TTL), live.mx_ttl if live else 0),
-        txt=identifier,
-        txt_ttl=max(before.ttl(Role.RECORD, _USUAL_TTL), live.txt_ttl if live else 0),
-        policy=body,
-        policy_ttl=_edge_seconds(domain, before) if body is not None and any(map(_at_host, made)) else 0,
-        address_ttl=before.ttl(Role.NAME, _USUAL_TTL),
-        ledger=live.ledger if live and live.ledger else (),
-    )
-    # Nobody knows how others roll back; our component never uses an id twice.
-    change = Change(tuple(_ordered(domain, world, made)), None if domain.ours else ())
-    return Judgeable(world, change, tuple(assumptions))
+        return []
+    before = domain.side(after=False)
+    found = []
+    for identifier, body in _published(before, live):
+        for hosts, assumptions in _mx_hosts(domain, before, body, live):
+            world = World(
+                mx=hosts,
+                mx_ttl=max(before.ttl(Role.MX, _USUAL_TTL), live.mx_ttl if live else 0),
+                txt=identifier,
+                txt_ttl=max(before.ttl(Role.RECORD, _USUAL_TTL), live.txt_ttl if live else 0),
+                policy=body,
+                policy_ttl=_edge_seconds(domain, before) if body is not None and any(map(_at_host, made)) else 0,
+                address_ttl=before.ttl(Role.NAME, _USUAL_TTL),
+                ledger=_held(before, (identifier, body), live),
+            )
+            # Nobody knows how others roll back; our component never uses an id twice.
+            change = Change(tuple(_ordered(domain, world, made)), None if domain.ours else ())
+            found.append(Judgeable(world, change, assumptions))
+    return found
 
 
-def _published(before: Side, live: Live | None) -> tuple[str | None, str | None]:
-    """Return the id and the policy that senders are given now; raises UnseenError where that can't be told."""
-    if live is not None and live.texts is not None and live.served:
-        return live.id, live.body
+def differs(domain: Domain, live: Live | None) -> str:
+    """Return how what is published now contradicts the plan's old state while no ledger tells which one holds."""
+    if live is None or live.ledger is not None:
+        return ""
+    before = domain.side(after=False)
+    wanted = told(lambda: before.id)
+    if before.has(Role.RECORD) and live.texts is not None and live.id != wanted:
+        return f"`_mta-sts` shows {live.id or 'no usable record'} now, and {wanted or 'none'} in the stack"
+    if before.has(Role.OBJECT) and live.served and live.body != told(lambda: before.body):
+        return "the policy host serves another policy now than the stack holds, or none"
+    gone = (told(lambda: before.hosts) or frozenset[str]()) - (live.mx or frozenset())
+    return f"MX {', '.join(sorted(gone))} in the stack can't be found in DNS" if gone and live.mx is not None else ""
+
+
+def _published(before: Side, live: Live | None) -> list[tuple[str | None, str | None]]:
+    """Return each id and policy that senders may be given now, the plan's first; raises UnseenError without any."""
+    found: list[tuple[str | None, str | None]] = []
+    unseen: UnseenError | None = None
+    try:
+        found.append(_published_by_plan(before))
+    except UnseenError as error:
+        unseen = error
+    if live is not None and (live.texts is not None or live.served):
+        try:
+            identifier = before.id if live.texts is None else live.id
+            pair = identifier, live.body if live.served else before.body
+            if (live.texts is not None or before.has(Role.RECORD)) and pair not in found:
+                found.append(pair)
+        except UnseenError as error:
+            unseen = unseen or error
+    if not found and unseen is not None:
+        raise unseen
+    return found
+
+
+def _published_by_plan(before: Side) -> tuple[str | None, str | None]:
+    """Return the id and the policy that the plan's old state publishes; raises UnseenError."""
     if not before.has(Role.OBJECT) and not before.has(Role.RECORD):
         raise UnseenError("nothing of its MTA-STS is in the plan: whether senders hold a policy can't be told")
-    if live is not None and live.texts is not None:
-        return live.id, before.body
     if not before.has(Role.RECORD):
         raise UnseenError("its `_mta-sts` record is not in the plan: whether senders learn of a change can't be told")
-    return before.id, live.body if live is not None and live.served else before.body
+    return before.id, before.body
+
+
+def _held(before: Side, published: tuple[str | None, str | None], live: Live | None) -> tuple[Publication, ...]:
+    """Return what senders may hold besides what is published: the ledger, and what the plan's old state published."""
+    past = (live.ledger or ()) if live else ()
+    body = told(lambda: before.body)
+    identifier = told(lambda: before.id) if before.has(Role.RECORD) else (live and live.id) or "unknown"
+    if body is None or identifier is None or (identifier, body) == published:
+        return past
+    if any((one.id, one.body, one.visible_until) == (identifier, body, math.inf) for one in past):
+        return past
+    return (*past, Publication(body, identifier))
+
+
+def _mx_hosts(
+    domain: Domain, before: Side, body: str | None, live: Live | None
+) -> Iterator[tuple[frozenset[str], tuple[str, ...]]]:
+    """Yield each set of MX hosts that may be in DNS now, and what is assumed with it; raises UnseenError."""
+    seen = live.mx if live else None
+    if before.has(Role.MX):
+        yield before.hosts, ()
+        if seen is not None and seen != before.hosts:
+            yield seen, ()
+    elif seen is not None:
+        yield seen, ()
+    else:
+        served = policy_of(told(lambda: domain.side(after=True).body) or "")
+        hosts = _hosts_that_stand_for_all(domain, policy_of(body or ""), served)
+        yield hosts, ("Its MX records are not in the plan: taken to be those that the policy lists, unchanged.",)
 
 
 def _at_host(made: _Made) -> bool:
     return _axis(made.step.kind) == "host"
-
-
-def _told(read: Callable[[], str | None]) -> str | None:
-    try:
-        return read()
-    except UnseenError:
-        return None
 
 
 def _edge_seconds(domain: Domain, before: Side) -> int:

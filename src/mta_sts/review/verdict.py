@@ -12,7 +12,7 @@ from mta_sts.findings import MtaStsError, errors
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import check_policy
 from mta_sts.records import select_sts_record, select_tlsrpt_record
-from mta_sts.review.change import judgeable
+from mta_sts.review.change import differs, judgeable
 from mta_sts.review.plan import RECORD_WITH
 from mta_sts.review.remarks import grounds, remarks, told
 from mta_sts.review.words import Reason, duration, listed
@@ -36,6 +36,11 @@ LONG_IN_FORCE = (
     "(`--live` looks)."
 )
 """The assumption of a review that sees the plan alone, in one line."""
+LONG_IN_FORCE_UNREAD = (
+    "The policies served so far could not be read: judged as if the plan's old state had been published long enough "
+    "for every sender to know it."
+)
+"""The same where `--live` looked and had no ledger."""
 
 
 class Grade(StrEnum):
@@ -105,6 +110,8 @@ class DomainReview:
     """Seconds from now from which the same change would be safe, None where waiting does not help or is not needed."""
     removable_from: str = ""
     """What our component said at the last update about taking the domain off."""
+    remembered: bool = False
+    """Whether what was served before could be read, so that nothing is assumed of it."""
     failures: tuple[Failure, ...] = ()
 
 
@@ -119,6 +126,13 @@ class Review:
     said: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
     live: bool = False
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What all verdicts rest on besides what was seen, a sentence each."""
+        if not self.live:
+            return [LONG_IN_FORCE]
+        return [LONG_IN_FORCE_UNREAD] if any(one.changes and not one.remembered for one in self.domains) else []
 
     @property
     def grade(self) -> Grade:
@@ -174,6 +188,7 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
         changes=domain.changes,
         removable_from=domain.removable_from,
         remarks=tuple(remarks(domain)),
+        remembered=live is not None and live.ledger is not None,
         notes=(*_notes(domain), *_said(domain), *_drift(domain, live)),
     )
     if any(plan.failed for plan in domain.plans):
@@ -194,22 +209,45 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
 
 
 def _judged(found: DomainReview, domain: Domain, live: Live | None) -> DomainReview:
-    """Ask for a proof."""
+    """Ask for a proof in each world that the change may meet; the worst counts."""
     try:
-        judged = judgeable(domain, live)
-        verdict = prove(judged.world, judged.change) if judged else None
+        proofs = [(judged, _proof(judged)) for judged in judgeable(domain, live)]
     except UnseenError as error:
         return _unknown(found, f"{error}", "not-in-plan", "Run it with --live, which looks at what is published.")
     except ValueError as error:  # so many steps in any order, or no order that could be
         return _unknown(found, str(error), "not-judged", "Split the change.")
-    if judged is None or verdict is None:
+    if not proofs:
         found.headline = "nothing changes for mail delivery"
         return found
+    judged, verdict = max(proofs, key=lambda proof: _harm(proof[1]))
     found.assumptions = judged.assumptions
-    if not publications(judged.world) and all(step.kind in _MX_KINDS for step in judged.change.steps):
+    if verdict is None:
         found.headline = "it publishes no MTA-STS, so there is no policy that its MX records could offend"
-        return found
-    return _proved(found, domain, judged, verdict)
+    else:
+        found = _proved(found, domain, judged, verdict)
+    contradiction = differs(domain, live)
+    if contradiction and found.grade.weight < Grade.UNKNOWN.weight:
+        return _unknown(
+            found,
+            f"{contradiction}, and the policies served so far can't be read",
+            "live-differs",
+            "Review where AWS and the public DNS can be read; `pulumi refresh` brings the stack up to date.",
+        )
+    return found
+
+
+def _proof(judged: Judgeable) -> Verdict | None:
+    """Return the proof's verdict, None where no sender can hold a policy that MX records could offend."""
+    if not publications(judged.world) and all(step.kind in _MX_KINDS for step in judged.change.steps):
+        return None
+    return prove(judged.world, judged.change)
+
+
+def _harm(verdict: Verdict | None) -> int:
+    """Return how bad a proof's verdict is, to be compared."""
+    if verdict is None:
+        return 0
+    return max((2 + (failure.harm is not Harm.SKIPPED) for failure in verdict.failures), default=1)
 
 
 def _unknown(found: DomainReview, why: str, rule: str, way_out: str = "") -> DomainReview:

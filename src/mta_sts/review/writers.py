@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.policy import Mode
-from mta_sts.review.verdict import LONG_IN_FORCE, Grade
+from mta_sts.review.verdict import Grade
 from mta_sts.review.words import duration, listed
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def to_json(review: Review, now: datetime) -> str:
         "live": review.live,
         "plans": review.sources,
         "problems": review.problems,
-        "assumptions": [] if review.live else [LONG_IN_FORCE],
+        "assumptions": review.assumptions,
         "said": review.said,
         "unseen": review.unseen,
         "domains": [_domain(domain, now) for domain in review.domains],
@@ -157,7 +157,7 @@ def count_line(review: Review) -> str:
     changing = sum(domain.changes for domain in review.domains)
     each = ", ".join(f"{counts[grade]} {grade}" for grade in reversed(Grade) if counts[grade])
     domains = "1 domain" if len(review.domains) == 1 else f"{len(review.domains)} domains"
-    rests = "" if review.live else f" {LONG_IN_FORCE}"
+    rests = "".join(f" {one}" for one in review.assumptions)
     return f"{domains} ({each or 'none judged'}), {changing} of them changing.{rests}"
 
 
