@@ -12,9 +12,10 @@ import pulumi
 
 from mta_sts import MtaStsError, parse_policy
 from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
+from mta_sts.ledger import known_from
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.former_host import meaning
-from pulumi_mta_sts.judgement import Judged, known_from
+from pulumi_mta_sts.judgement import Judged, live_id_at
 from pulumi_mta_sts.live import provider_for
 from pulumi_mta_sts.outside import outside
 
@@ -112,8 +113,8 @@ async def _wrong_edges(domain: str, name: str, body: bytes) -> list[str]:
 def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptions | None) -> pulumi.ResourceHook:
     """Return the hook that lets a new MX host appear only when diligent senders know a policy that lists it.
 
-    Counted from when the live record last changed, with the larger of its old and new TTL, plus a fetch and the pause
-    after a failed one. Where no policy was served before, nobody holds one, and nothing waits.
+    Counted from when the live record began to show it, with the longer of its old and new TTL, plus a fetch and the
+    pause after a failed one. Where no policy was served before, nobody holds one, and nothing waits.
     """
     config = judged.config
     provider = provider_for(dns.PACKAGE, opts)
@@ -122,9 +123,15 @@ def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptio
         if not judged.versions:
             return
         inputs: Any = args.new_inputs or {}
-        records = await dns.at_name(str(inputs["zoneId"]), f"_mta-sts.{config.domain}", provider)
-        changed = max((record.modified for record in records if record.type == "TXT"), default=0.0)
+        name = f"_mta-sts.{config.domain}"
+        live_id = live_id_at(name, await dns.at_name(str(inputs["zoneId"]), name, provider))
         held_up = f"MX host {inputs['content']} is not added: senders may hold a policy without it"
-        await _until(known_from(config.txt_ttl, judged.live_id, changed), config.wait_limit, held_up)
+        if live_id is None or live_id.id != judged.policy_id:
+            shown = live_id.id if live_id else "no id"
+            raise NotYetError(
+                f"{held_up}, because {name} shows {shown} and not yet {judged.policy_id}. Let an update publish that "
+                "first: run it without `--target`, or with that record among the targets"
+            )
+        await _until(known_from(judged.versions_after, live_id), config.wait_limit, held_up)
 
     return pulumi.ResourceHook(hook_name, look)

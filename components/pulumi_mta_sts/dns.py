@@ -12,6 +12,7 @@ from mta_sts import Finding, MtaStsError, cloud_resources, txt_value
 from mta_sts.caa import caa_property
 from mta_sts.names import to_ascii
 from pulumi_mta_sts.live import LookUp, look, look_all, once_a_run, provider_for, unreadable
+from pulumi_mta_sts.outside import outside
 
 PACKAGE = "cloudflare"
 
@@ -52,7 +53,7 @@ class LiveRecord:
     proxied: bool
     comment: str
     modified: float
-    """Since when it stands as it is, in seconds since the epoch; 0 where Cloudflare does not say."""
+    """Since when it stands as it is, in seconds since the epoch: now where Cloudflare does not say, the safe answer."""
 
     @property
     def ours(self) -> bool:
@@ -137,7 +138,7 @@ def _live(zone_id: str, record: dict[str, Any]) -> LiveRecord:
 
 
 def _seconds(date: str | None) -> float:
-    return datetime.fromisoformat(date).timestamp() if date else 0.0
+    return datetime.fromisoformat(date).timestamp() if date else outside().now()
 
 
 def caa_stopping(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]) -> list[LiveRecord]:

@@ -26,12 +26,15 @@ from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig, MxEntry
 from mta_sts.ledger import (
     ADOPTED_METADATA,
-    FETCH_SECONDS,
+    EPOCH_METADATA,
     ID_METADATA,
     LIVE_METADATA,
+    MX_TTL_METADATA,
+    TXT_TTL_METADATA,
     LiveId,
     PolicyVersion,
     enforced_until,
+    known_from,
     next_id,
     read_versions,
 )
@@ -87,8 +90,15 @@ class Judged:
     kept: Sequence[dns.LiveRecord] = ()
     versions: Sequence[PolicyVersion] = ()
     live_id: LiveId | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What the policy object notes beside the policy; see `mta_sts.ledger`."""
     removable_from: str = NOW
     """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
+
+    @property
+    def versions_after(self) -> Sequence[PolicyVersion]:
+        """The policies served so far, and before them the one that this update publishes if it is another."""
+        return _versions_after(self.versions, self.policy_id, self.metadata)
 
     @property
     def host_ttl(self) -> int:
@@ -172,11 +182,16 @@ def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> lis
 
 
 def _not_due(
-    config: DomainConfig, new_mx: Sequence[str], live_id: LiveId | None, *, current: bool
+    config: DomainConfig, new_mx: Sequence[str], versions: Sequence[PolicyVersion], live_id: LiveId | None
 ) -> tuple[frozenset[str], list[Finding]]:
-    """Return the MX records that can't be added in this update, because it would wait too long, and from when."""
+    """Return the MX records that can't be added in this update, because it would wait too long, and from when.
+
+    `versions` begin with the one that is published.
+    """
     now = outside().now()
-    due = known_from(config.txt_ttl, live_id, live_id.since if live_id and current else now)
+    if live_id is None or live_id.id != versions[0].id:
+        live_id = LiveId(versions[0].id, now, dns.effective_ttl(config.txt_ttl))  # as it will be
+    due = known_from(versions, live_id)
     if not new_mx or due - now <= config.wait_limit:
         return frozenset(), []
     when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
@@ -186,14 +201,6 @@ def _not_due(
         f"is {config.wait_limit} s; an update after that adds it"
     )
     return frozenset(new_mx), [Finding("mx-not-yet", "mx", message, Severity.WARNING)]
-
-
-def known_from(txt_ttl: int, live_id: LiveId | None, changed: float) -> float:
-    """Return when every sender that looks knows the policy whose id appears at `changed` (seconds since the epoch).
-
-    The larger of the record's old and new TTL, plus a fetch and the pause after a failed one.
-    """
-    return changed + max(dns.effective_ttl(txt_ttl), live_id.ttl if live_id else 0) + FETCH_SECONDS
 
 
 def _needs_no_ledger(judged: Judged) -> bool:
@@ -322,7 +329,9 @@ def _judge_domain(
     if not config.adopt:
         findings += [_exists_already(role, record) for role, record in foreign.items()]
     live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
-    hosts = [LiveMx(record.content, record.modified, dns.effective_ttl(record.ttl)) for record in live_mx]
+    ttls = [dns.effective_ttl(record.ttl) for record in live_mx]
+    mx_ttl = max([newest.seconds(MX_TTL_METADATA) if newest else 0, *ttls])
+    hosts = [LiveMx(record.content, record.modified, mx_ttl) for record in live_mx]
     versions = (*versions, *config.history)
     retiring = retiring_hosts(config.policy.mx, hosts, next(iter(versions), None))
     findings += _mx_findings(config, [host.host for host in hosts], retiring)
@@ -342,8 +351,9 @@ def _judge_domain(
     if served is None and live_id is not None and live_id.id.startswith(content_id(body)):
         policy_id = live_id.id  # as far as can be seen, nothing changes
     new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
-    current = live_id is not None and live_id.id == policy_id
-    held_back, waits = _not_due(config, new_mx, live_id, current=current) if versions else (frozenset(), [])
+    metadata = _metadata(config, policy_id, newest, live_id, live_mx)
+    after = _versions_after(versions, policy_id, metadata)
+    held_back, waits = _not_due(config, new_mx, after, live_id) if versions else (frozenset(), [])
     findings += waits
     if foreign.keys() & set(_PUBLISHING):
         # Senders still see another host or id. Nothing new may appear that makes them fetch or use what is ours.
@@ -361,9 +371,56 @@ def _judge_domain(
         kept=kept,
         versions=versions,
         live_id=live_id,
-        removable_from=_AFTER_RETRACTION if lost else _removable_from(config, versions, live_id, policy_id),
+        metadata=metadata | _adopted(foreign),
+        removable_from=_AFTER_RETRACTION if lost else _removable_from(config, after, live_id),
     )
     return judged, findings
+
+
+def _metadata(
+    config: DomainConfig,
+    policy_id: str,
+    newest: PolicyVersion | None,
+    live_id: LiveId | None,
+    mx: Sequence[dns.LiveRecord],
+) -> dict[str, str]:
+    """Return what the policy object notes beside the policy: its id, and how the live records are before this update.
+
+    A version that stays keeps its notes. The object is written before any record changes, so what caches may go on
+    giving is remembered whatever becomes of the update.
+    """
+    metadata = {ID_METADATA: policy_id}
+    stays = newest is not None and newest.id == policy_id
+    noted = newest.metadata.get(LIVE_METADATA) if newest and stays else live_id
+    if noted:
+        metadata[LIVE_METADATA] = str(noted)
+    if config.epoch:
+        metadata[EPOCH_METADATA] = config.epoch
+    txt_ttl = newest.seconds(TXT_TTL_METADATA) if newest and stays else 0
+    if live_id is not None and live_id.id == policy_id:
+        txt_ttl = max(txt_ttl, live_id.ttl)
+    if txt_ttl > dns.effective_ttl(config.txt_ttl):
+        metadata[TXT_TTL_METADATA] = str(txt_ttl)
+    mx_ttl = newest.seconds(MX_TTL_METADATA) if newest else 0
+    if not stays and all(record.modified + mx_ttl <= outside().now() for record in mx):
+        mx_ttl = 0  # lowered so long ago that no cache has it
+    mx_ttl = max([mx_ttl, *(dns.effective_ttl(record.ttl) for record in mx)])
+    if mx_ttl > dns.effective_ttl(config.mx_ttl):
+        metadata[MX_TTL_METADATA] = str(mx_ttl)
+    return metadata
+
+
+def _adopted(adopting: Mapping[str, dns.LiveRecord]) -> dict[str, str]:
+    ids = " ".join(sorted(record.id for record in adopting.values()))
+    return {ADOPTED_METADATA: ids} if ids else {}
+
+
+def _versions_after(
+    versions: Sequence[PolicyVersion], policy_id: str, metadata: Mapping[str, str]
+) -> Sequence[PolicyVersion]:
+    if versions and versions[0].id == policy_id:
+        return versions
+    return (PolicyVersion("", metadata, outside().now()), *versions)
 
 
 def _history_lost(config: DomainConfig, record: dns.LiveRecord) -> Finding:
@@ -390,16 +447,14 @@ def _clock_findings(newest: PolicyVersion | None, live_id: LiveId | None) -> lis
     return [Finding("clock-behind", "domain", message)]
 
 
-def _removable_from(
-    config: DomainConfig, versions: Sequence[PolicyVersion], live_id: LiveId | None, policy_id: str
-) -> str:
+def _removable_from(config: DomainConfig, versions: Sequence[PolicyVersion], live_id: LiveId | None) -> str:
+    """Return from when the domain may be taken off; `versions` begin with the one that is published."""
     if config.mode == "enforce":
         return _AFTER_RETRACTION
     now = outside().now()
-    if live_id is not None and live_id.id != policy_id:
+    if live_id is not None and live_id.id != versions[0].id:
         # This update takes the id away: counted from now, as the next plan will count from the new record.
-        versions = (PolicyVersion("", {ID_METADATA: policy_id, LIVE_METADATA: str(live_id)}, now), *versions)
-        live_id = LiveId(policy_id, now, live_id.ttl)
+        live_id = LiveId(versions[0].id, now, live_id.ttl)
     until = enforced_until(versions, live_id, now)
     if until is None:
         return _AFTER_RETRACTION

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_aws as aws
 
 from mta_sts import DomainConfig, Finding, render_sts_record, render_tlsrpt_record, txt_presentation
-from mta_sts.ledger import ADOPTED_METADATA, EPOCH_METADATA, ID_METADATA, LIVE_METADATA, policy_key
+from mta_sts.ledger import policy_key
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.barriers import edge_serves, policy_is_current
 from pulumi_mta_sts.judgement import Judged, JudgedHost, collect, judge, raise_together
@@ -166,7 +166,7 @@ class MtaSts(pulumi.ComponentResource):
             content=judged.body.decode(),
             # Many senders refuse any other media type (RFC 8461 §3.2).
             content_type="text/plain; charset=utf-8",
-            metadata=_metadata(judged),
+            metadata=judged.metadata,
             tags=args.get("tags"),
             opts=pulumi.ResourceOptions(
                 parent=self,
@@ -239,18 +239,3 @@ def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.
             comment=dns.LEAVING if config.manage_mx else dns.HANDED_OVER,
         )
     return wanted
-
-
-def _metadata(judged: Judged) -> dict[str, str]:
-    newest = next(iter(judged.versions), None)
-    metadata = {ID_METADATA: judged.policy_id}
-    # A version that stays keeps its note of the record; a new one notes how the record is now.
-    kept = newest is not None and newest.metadata.get(ID_METADATA) == judged.policy_id
-    noted = newest.metadata.get(LIVE_METADATA) if newest is not None and kept else judged.live_id
-    if noted:
-        metadata[LIVE_METADATA] = str(noted)
-    if judged.config.epoch:
-        metadata[EPOCH_METADATA] = judged.config.epoch
-    if judged.adopting:
-        metadata[ADOPTED_METADATA] = " ".join(sorted(record.id for record in judged.adopting.values()))
-    return metadata

@@ -27,6 +27,11 @@ ADOPTED_METADATA = "sts-adopted"
 
 LIVE_METADATA = "sts-live"
 """Object metadata: the id that `_mta-sts` showed when this version was planned, since when, and its TTL (`LiveId`)."""
+TXT_TTL_METADATA = "sts-txt-ttl"
+"""Object metadata: the TTL, in seconds, that `_mta-sts` had under this id before it was lowered."""
+MX_TTL_METADATA = "sts-mx-ttl"
+"""Object metadata: the longest TTL, in seconds, that caches may give the domain's MX records for, where it is longer
+than the declared one."""
 
 FETCH_SECONDS = 60 + 300 + 60
 """Seconds between seeing an id and holding a body for it: a fetch, the pause after a failed one, and a fetch again."""
@@ -55,6 +60,21 @@ class PolicyVersion:
             return None if self.body is None else parse_policy(self.body)
         except MtaStsError:
             return None
+
+    @property
+    def id(self) -> str:
+        """The id that this version was published under, empty where nobody noted it."""
+        return self.metadata.get(ID_METADATA, "")
+
+    @property
+    def noted(self) -> LiveId | None:
+        """The id that was live when this version was planned."""
+        return LiveId.parse(self.metadata.get(LIVE_METADATA, ""))
+
+    def seconds(self, key: str) -> int:
+        """Return the time that the metadata note under a key, 0 where they note none."""
+        noted = self.metadata.get(key, "")
+        return int(noted) if noted.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +107,55 @@ class HeldPolicy:
     until: float | None
 
 
+def shown_until(identifier: str, index: int, versions: Sequence[PolicyVersion], live: LiveId | None) -> float | None:
+    """Return until when a cache may show the id that stood before `versions[:index]`, None while nothing bounds it.
+
+    It went when a later id was first seen. A cache gives it on for the TTL that the record had *then*, whatever the
+    later one's is: both are noted, and the longer counts; also the one from before a TTL was lowered under this id.
+    """
+    newer = versions[:index]
+    seen = [note for note in (live, *(version.noted for version in newer)) if note is not None]
+    # One id may stand for several bodies where edges differed before the domain came here.
+    later = {version.id for version in newer} - {identifier}
+    itself = [note for note in seen if note.id == identifier]
+    ttl = max((note.ttl for note in itself), default=0)
+    gone = [note.since + max(note.ttl, ttl) for note in seen if note.id in later]
+    if not gone:
+        return None
+    before = max((version.seconds(TXT_TTL_METADATA) for version in versions if version.id == identifier), default=0)
+    return max([min(gone), *(note.since + before for note in itself)])
+
+
+def known_from(versions: Sequence[PolicyVersion], live: LiveId) -> float:
+    """Return when every sender that looks knows the policy of the live id, in seconds since the epoch.
+
+    No cache shows an earlier id any more, and a fetch is over, with the pause after a failed one. `versions` begin
+    with the one of the live id.
+    """
+    earlier = [(version.id, index) for index, version in enumerate(versions)]
+    earlier += [(note.id, index) for index, version in enumerate(versions, 1) if (note := version.noted) is not None]
+    ends = [shown_until(identifier, index, versions, live) for identifier, index in earlier if identifier != live.id]
+    return max([live.since + live.ttl, *(end for end in ends if end is not None)]) + FETCH_SECONDS
+
+
 def held_policies(versions: Sequence[PolicyVersion], live: LiveId | None, now: float) -> list[HeldPolicy]:
     """Return every policy that some sender may hold now, newest first.
 
-    A policy may be held until the last moment that its id was visible + the record's TTL + a fetch + its max_age:
+    A policy may be held until the last moment that its id was visible + the TTL it had + a fetch + its max_age:
     senders that see an unchanged id renew what they hold without fetching, so the end is when the id went, not when
     the bytes went. When an id went is known from later versions, which note the record as it was when they were
     planned; what nothing bounds counts as held. `versions` come newest first, those that the configuration states last.
     """
     held: list[HeldPolicy] = []
-    seen_later: list[LiveId] = [live] if live is not None else []
-    own_ids = [version.metadata.get(ID_METADATA, "") for version in versions]
     for index, version in enumerate(versions):
         policy = version.policy
-        # One id may stand for several bodies where edges differed before the domain came here.
-        later = {each for each in own_ids[:index] if each != own_ids[index]}
-        ends = [seen.since + seen.ttl for seen in seen_later if seen.id in later]
-        visible_until = min(ends, default=None)
-        if policy is not None:
-            until = None if visible_until is None else visible_until + FETCH_SECONDS + policy.max_age
-            until = version.ends if version.ends is not None else until
-            if until is None or until > now:
-                held.append(HeldPolicy(policy, own_ids[index], until))
-        noted = LiveId.parse(version.metadata.get(LIVE_METADATA, ""))
-        if noted is not None:
-            seen_later.append(noted)
+        if policy is None:
+            continue
+        shown = shown_until(version.id, index, versions, live)
+        until = None if shown is None else shown + FETCH_SECONDS + policy.max_age
+        until = version.ends if version.ends is not None else until
+        if until is None or until > now:
+            held.append(HeldPolicy(policy, version.id, until))
     return held
 
 
@@ -203,8 +247,7 @@ def next_id(body: bytes, newest: PolicyVersion | None, epoch: str | None, otherw
     """
     if newest is None:
         return policy_id(body, otherwise, epoch)
-    published = newest.metadata.get(ID_METADATA, "")
-    same_body = published.startswith(content_id(body))
+    same_body = newest.id.startswith(content_id(body))
     if same_body and newest.metadata.get(EPOCH_METADATA, "") == (epoch or ""):
-        return published
+        return newest.id
     return policy_id(body, newest.version_id, epoch)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mta_sts.domain_config import MxEntry
-from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion, held_policies
+from mta_sts.ledger import ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion, held_policies, known_from
 from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
 from mta_sts.policy import Mode, render_policy
 
@@ -102,7 +102,7 @@ class _Domain:
 
     def known(self) -> float:
         """Return when every sender that looks knows the policy."""
-        return self._id.since + self._id.ttl + FETCH_SECONDS
+        return known_from(self._versions, self._id)
 
     def add(self, hosts: Sequence[str], now: float) -> None:
         """Put MX hosts into DNS."""

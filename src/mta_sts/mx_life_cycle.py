@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, HeldPolicy, LiveId, PolicyVersion, held_policies
+from mta_sts.ledger import HeldPolicy, LiveId, PolicyVersion, held_policies, known_from
 from mta_sts.matching import mx_matches
 from mta_sts.policy import Mode
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiveMx:
-    """An MX host in DNS now, since when (seconds since the epoch), and its record's TTL in seconds."""
+    """An MX host in DNS now, since when (seconds since the epoch), and its TTL in seconds.
+
+    The TTL is the longest that caches may have the domain's MX records for, so the one before it was lowered counts.
+    """
 
     host: str
     since: float
@@ -87,11 +90,9 @@ def _settled(
     if newest is None or newest.policy is None or live_id is None:
         return None
     by_host = {mx.host: mx for mx in live}
-    current = live_id.id == newest.metadata.get(ID_METADATA)
-    if not current or not all(host in by_host and _covers(newest.policy.mx, host) for host in declared):
+    if live_id.id != newest.id or not all(host in by_host and _covers(newest.policy.mx, host) for host in declared):
         return None
-    known = live_id.since + live_id.ttl + FETCH_SECONDS
-    return max([known, *(by_host[host].since + by_host[host].ttl for host in declared)])
+    return max([known_from(versions, live_id), *(by_host[host].since + by_host[host].ttl for host in declared)])
 
 
 def _last(held: Sequence[HeldPolicy]) -> float | None:

@@ -72,6 +72,7 @@ class World(mocks.Mocks):
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     versions: dict[str, tuple[str, dict[str, str] | None]] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
+    written: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: list[str] = field(default_factory=list)
     account: str = ACCOUNT
     own_account: str = ACCOUNT
@@ -163,7 +164,7 @@ class World(mocks.Mocks):
     def _entry(self, domain: str) -> dict[str, Any]:
         version_id, _ = self.versions[domain]
         key = f"{domain}/.well-known/mta-sts.txt"
-        return {"Key": key, "VersionId": version_id, "IsLatest": True, "LastModified": datetime.now(UTC)}
+        return {"Key": key, "VersionId": version_id, "IsLatest": True, "LastModified": self.written}
 
 
 def token(host: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.sync_await import _sync_await
 from pulumi_mta_sts import dns
+from pulumi_mta_sts.outside import outside
 
 from mta_sts import MtaStsError
 from tests.components.mocked import OWN, RECORDS, World, deploy
@@ -48,6 +49,16 @@ def test_our_comment_says_that_a_record_is_ours(world: World, comment: str | Non
 def test_automatic_ttl_is_five_minutes(ttl: int, expected: int) -> None:
     """Cloudflare's 1 is not one second."""
     assert expected == dns.effective_ttl(ttl)
+
+
+def test_a_record_whose_age_is_not_told_counts_as_new(world: World) -> None:
+    """Waits are then counted from now; any older date would end them."""
+    world.has("TXT", "_mta-sts.example.com", '"x"')
+    world.has("TXT", "_mta-sts.example.com", '"x"', modifiedOn="1970-01-01T00:01:00Z")
+    before = outside().now()
+    untold, told = live(world)
+    assert before <= untold.modified <= outside().now()
+    assert 60 == told.modified
 
 
 def look_before(world: World, wanted: dict[str, Any]) -> None:

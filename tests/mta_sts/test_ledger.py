@@ -7,9 +7,11 @@ from mta_sts.ledger import (
     FETCH_SECONDS,
     ID_METADATA,
     LIVE_METADATA,
+    TXT_TTL_METADATA,
     LiveId,
     PolicyVersion,
     held_policies,
+    known_from,
     next_id,
 )
 
@@ -44,6 +46,26 @@ def test_the_end_counts_from_when_the_id_went() -> None:
     held = held_policies([SECOND, FIRST], LiveId("id3", 3 * DAY, 300), now=4 * DAY)
     assert 3 * DAY + 300 + FETCH_SECONDS + 10 * DAY == until(held, 1)
     assert until(held, 3) is None
+
+
+def test_the_ttl_that_an_id_had_counts_and_not_the_shorter_one_of_the_record_after_it() -> None:
+    """In one update: caches go on with the old record for the old TTL, and only then is the new id known."""
+    second = version(3, "mx2.example.com", DAY, LiveId("id1", DAY, DAY))
+    live = LiveId("id3", 3 * DAY, 60)
+    assert 3 * DAY + DAY + FETCH_SECONDS + 10 * DAY == until(held_policies([second, FIRST], live, 4 * DAY), 1)
+    assert 3 * DAY + DAY + FETCH_SECONDS == known_from([second, FIRST], live)
+    # The first id came from elsewhere, and only the note tells of it.
+    assert 3 * DAY + DAY + FETCH_SECONDS == known_from([second], live)
+    assert 3 * DAY + 60 + FETCH_SECONDS == known_from([version(3, "mx2.example.com", DAY)], live)
+
+
+def test_a_ttl_that_was_lowered_under_the_same_id_ends_when_caches_have_forgotten_it() -> None:
+    """Lowering it first, and waiting, makes a change quicker; not waiting does not."""
+    first = PolicyVersion("v1", FIRST.metadata | {TXT_TTL_METADATA: str(DAY)}, DAY, FIRST.body)
+    for lowered, shown in ((3 * DAY - 100, 4 * DAY - 100), (DAY, 3 * DAY + 60)):
+        second = version(3, "mx2.example.com", DAY, LiveId("id1", lowered, 60))
+        held = held_policies([second, first], LiveId("id3", 3 * DAY, 60), 4 * DAY)
+        assert shown + FETCH_SECONDS + 10 * DAY == until(held, 1)
 
 
 def test_bytes_replaced_while_the_old_id_is_still_visible_end_nothing() -> None:
