@@ -202,6 +202,7 @@ def _evidence(
             "reports": summary.reports,
             "duplicates": summary.duplicates,
             "conflicts": summary.conflict_count,
+            "conflict_names": [f"{item.organization} {item.report_id}" for item in summary.conflicts[:_LISTED]],
             "sha256": sha256(b"".join(summary.digests)).hexdigest(),
             "unreadable": len(summary.unreadable),
             "unreadable_names": [f"{item.name}: {item.reason}" for item in summary.unreadable[:_LISTED]],
@@ -415,6 +416,13 @@ def _check_failures(evidence: Mapping[str, Any]) -> list[Finding]:
         else:
             message = f"{names}; they may hold failures: put them right, or --explain {UNREADABLE}=REASON"
             findings.append(Finding("evidence-unreadable", "read", message))
+    if read["conflicts"]:
+        message = (
+            f"{read['conflicts']} reports differ from another one under the same id, such as "
+            f"{read['conflict_names'][0]}: the failures of all count, the successes of signed ones alone. Look at "
+            "who sent them (`mta-sts reports` names the files)"
+        )
+        findings.append(Finding("evidence-conflict", "read", message, Severity.WARNING))
     vouched = evidence["origin"]["vouched"]
     if vouched:
         message = f"{vouched['name']} vouches for reports without a signature: {vouched['reason']}"

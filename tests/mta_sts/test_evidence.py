@@ -236,6 +236,52 @@ def test_a_forged_clean_copy_does_not_replace_a_failing_report(tmp_path: Path) -
     assert ["evidence-failure"] == rules(judge(build(tmp_path)))
 
 
+REAL = report(policy(failed=500, details=[failure("starttls-not-supported", "mx1.example.com", 500)]), report_id="7")
+EXPIRED = [failure(sessions=501)]
+FORGED = {
+    "more failures": report(policy(failed=501, details=EXPIRED), report_id="7"),
+    "old": report(policy(failed=501, details=EXPIRED), report_id="7", day="2016-05-04"),
+    "under another type": report(policy("tlsa", failed=501, details=EXPIRED), report_id="7", day="2016-05-04"),
+    "another body": report(policy(failed=501, details=EXPIRED, body=BODY[:3]), report_id="7"),
+    "clean": report(report_id="7"),
+    "in capitals": report(
+        policy(failed=501, details=EXPIRED), report_id="7", organization="SENDER A", day="2016-01-01"
+    ),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+@pytest.mark.parametrize("signer", ["", "evil.example"], ids=["unsigned", "signed by another"])
+def test_no_forged_version_hides_what_a_report_says(tmp_path: Path, forged: dict[str, Any], signer: str) -> None:
+    """Worse, older, about something else, or of a kind that is explained already: the failures of both count."""
+    clean_week(tmp_path)
+    known = report(policy(failed=1, details=[failure()]), organization="Third")
+    (tmp_path / "known.eml").write_bytes(signed(known, "three.example"))
+    explained = parse_explanation("certificate-expired=a test host")
+    assert [] == rules(judge(build(tmp_path, explained)))
+    (tmp_path / "real.eml").write_bytes(signed(REAL))
+    (tmp_path / "forged").write_bytes(signed(forged, signer) if signer else data(forged))
+    found = judge(build(tmp_path, explained))
+    assert ["starttls-not-supported@mx1.example.com"] == [each.path for each in errors(found)]
+    (conflict,) = [each for each in found if each.rule == "evidence-conflict"]
+    assert "sender a 7" in conflict.message.lower()
+
+
+@pytest.mark.parametrize("successful", [0, 10**6])
+def test_unsigned_versions_take_nothing_away_and_add_nothing(tmp_path: Path, successful: int) -> None:
+    """Copies that anybody may have written change no number of what is signed."""
+    clean_week(tmp_path)
+    before = build(tmp_path)
+    for day in days(8):
+        for sender in SENDERS:
+            forged = report(policy(successful=successful), day=day, organization=sender)
+            (tmp_path / f"{day}-{sender}.json").write_bytes(data(forged))
+    evidence = build(tmp_path)
+    assert (before["window"], before["organizations"]) == (evidence["window"], evidence["organizations"])
+    (conflict,) = judge(evidence)
+    assert ("evidence-conflict", 16) == (conflict.rule, evidence["read"]["conflicts"])
+
+
 def test_many_names_under_one_signature_are_one_organization(tmp_path: Path) -> None:
     """Names are free to choose, signatures are not."""
     for day in days(8):

@@ -108,7 +108,16 @@ def test_a_clean_copy_never_hides_a_failing_one(tmp_path: Path, order: tuple[int
     assert (1, 2) == (one["successful"], one["failed"])
     assert plain["read"]["conflicts"] == 1
     (conflict,) = plain["conflicts"]
-    assert {str(tmp_path / "0.json"), str(tmp_path / "1.json")} == {conflict["counted"], conflict["left_out"]}
+    assert {str(tmp_path / "0.json"), str(tmp_path / "1.json")} == {conflict["counted"], conflict["other"]}
+
+
+def test_capitals_in_the_name_make_no_other_report(tmp_path: Path) -> None:
+    """An organization that writes its name now so, now so, is one; its reports count once."""
+    write(
+        tmp_path, *(report(organization=name, report_id="1") for name in ("Sender Inc.", "SENDER INC.", "sender inc."))
+    )
+    read = read_all(tmp_path)["read"]
+    assert (1, 2, 0) == (read["reports"], read["duplicates"], read["conflicts"])
 
 
 def test_one_id_for_two_domains_is_two_reports(tmp_path: Path) -> None:

@@ -47,14 +47,12 @@ def to_html(plain: dict[str, Any]) -> str:
         for policy in entry["policies"]:
             parts += _policy(policy)
     conflicts = [
-        (item["organization"], item["report_id"], item["counted"], item["left_out"]) for item in plain["conflicts"]
+        (item["organization"], item["report_id"], item["counted"], item["other"]) for item in plain["conflicts"]
     ]
     if conflicts:
         parts += [
             "<h2>Two different reports under one id</h2>",
-            _table(
-                "The one with more failures counts", ("Organization", "Report id", "Counted", "Left out"), conflicts
-            ),
+            _table("The failures of both count", ("Organization", "Report id", "Successes of", "Differs"), conflicts),
         ]
     rows: list[tuple[object, ...]]
     if plain["warnings"]:

@@ -78,7 +78,7 @@ class Spill:
 
     def add(self, entry: Record) -> None:
         """Keep one record."""
-        self._records[crc32(f"{entry[0].casefold()}\0{entry[1]}".encode(errors="replace")) % PARTITIONS].append(entry)
+        self._records[crc32(entry[0].encode(errors="replace")) % PARTITIONS].append(entry)
         self._count += 1
         if self._count >= _KEEP_RECORDS:
             self._pack()
@@ -238,12 +238,15 @@ class Warned:
 
 
 class Conflict(NamedTuple):
-    """Two different reports under one organisation and report-id: the one with more failures counts."""
+    """Two different reports under one organisation and report-id: the failures of both count.
+
+    The successes are those of the one at `counted` alone.
+    """
 
     organization: str
     report_id: str
     counted: str
-    left_out: str
+    other: str
 
 
 @dataclass(slots=True)
@@ -288,35 +291,49 @@ class Summary:
 
     def sum_up(self, records: Iterable[Record], *, digest: bool = False) -> None:
         """Count the records of one partition in, each report once."""
-        best: dict[str, Record] = {}
+        single: dict[str, Record] = {}
+        several: dict[str, dict[Record, Record]] = {}
         for entry in records:
-            known = best.setdefault(entry[0], entry)
+            known = single.setdefault(entry[0], entry)
             if known is entry:
                 continue
             self.duplicates += 1
-            kept, left = (entry, known) if _rank(entry) > _rank(known) else (known, entry)
-            best[entry[0]] = kept
-            if known[3:6] != entry[3:6]:
-                self.conflict_count += 1
-                self.conflicts.append(Conflict(kept[1], kept[2], clean(kept[7], 1024), clean(left[7], 1024)))
-        for entry in best.values():
-            self._count(entry)
+            copies = several.setdefault(entry[0], {_version(known): known})
+            version = _version(entry)
+            # Copies that say the same are one, and it is the same one whatever came first.
+            copies[version] = min(copies.get(version, entry), entry)
+        for identity, entry in single.items():
+            versions = several.get(identity)
+            counted, others = _versions(versions.values()) if versions else ([entry], [])
+            for each in counted:
+                self._count(each)
+            for each in others:
+                self._count(each, failures_only=True)
             if digest:
-                self.digests.append(sha256(orjson.dumps(entry[:6])).digest())
+                self.digests += [sha256(orjson.dumps(each[:6])).digest() for each in (*counted, *others)]
+            first = counted[0]
+            for each in (*counted[1:], *others):
+                if each[3:6] != first[3:6]:
+                    self.conflict_count += 1
+                    self.conflicts.append(Conflict(first[1], first[2], clean(first[7], 1024), clean(each[7], 1024)))
         self.conflicts = sorted(self.conflicts)[:_MAX_CONFLICTS]
 
-    def _count(self, entry: Record) -> None:
+    def _count(self, entry: Record, *, failures_only: bool = False) -> None:
         _, organization, _, first_day, last_day, policies, warnings, name, signer = entry
-        self.reports += 1
+        reports = int(not failures_only)
+        self.reports += reports
         for warning in warnings:
             self._warn(warning, 1, clean(name, 1024))
-        for domain, policy_type, body, successful, failed, unknown, failures in policies:
+        for domain, policy_type, body, fine, failed, unknown, failures in policies:
+            if failures_only and not failures:
+                continue
+            successful = fine * reports
             group = self.groups[GroupKey(domain, policy_type, body, bool(signer))]
-            group.days[first_day].add(successful, failed, unknown)
+            group.days[first_day].add(successful, failed, unknown, reports)
             sender = group.senders.get(organization)
             if sender is None:
                 sender = group.senders[organization] = Sender(Tally(), first_day, last_day)
-            sender.tally.add(successful, failed, unknown)
+            sender.tally.add(successful, failed, unknown, reports)
             if first_day < sender.first_day or last_day > sender.last_day:
                 sender.first_day = min(sender.first_day, first_day)
                 sender.last_day = max(sender.last_day, last_day)
@@ -334,16 +351,34 @@ class Summary:
                     failure.reasons = _first({*failure.reasons, reason}, _MAX_REASONS)
 
 
-def _rank(entry: Record) -> tuple[Any, ...]:
-    """Order copies of a report: the worst one counts, then the one with a proof, whatever came first.
+def _version(entry: Record) -> Record:
+    """Return what makes copies of a report the same: days, policies and who signed."""
+    return (*entry[3:6], entry[8])
 
-    A clean copy that anybody may have sent must never hide failures.
+
+def _versions(copies: Iterable[Record]) -> tuple[list[Record], list[Record]]:
+    """Return the versions of one report that count whole, and those of which the failures count alone.
+
+    The failures of every version count: a forged one hides none by being dated otherwise, or by having more.
+    Whole counts, for each domain that signed, the worst version that it signed; an unsigned one only where none is
+    signed, so that nobody can take away what a signature proves either.
     """
+    ranked = sorted(copies, key=_rank, reverse=True)
+    whole: dict[str, Record] = {}
+    for copy in [copy for copy in ranked if copy[8]] or ranked:
+        whole.setdefault(copy[8], copy)
+    known = {copy[3:6] for copy in whole.values()}
+    others = {copy[3:6]: copy for copy in ranked if copy[3:6] not in known}
+    return list(whole.values()), list(others.values())
+
+
+def _rank(entry: Record) -> tuple[Any, ...]:
+    """Order versions of a report: the worst one first, whatever came first."""
     policies = entry[5]
     unknown = sum(policy[5] for policy in policies)
     failed = sum(policy[4] for policy in policies)
     successful = sum(policy[3] for policy in policies)
-    return (unknown, failed, -successful, bool(entry[8]), repr(entry[3:]))
+    return (unknown, failed, -successful, repr(entry[3:]))
 
 
 def _first(values: set[str], count: int) -> set[str]:

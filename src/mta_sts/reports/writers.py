@@ -56,8 +56,11 @@ def to_text(plain: dict[str, Any], *, plain_ascii: bool = False) -> str:
     )
     lines.append(f"Origin: {plain['origin']}.")
     lines += _listed(
-        "Two different reports under one id; the one with more failures counts:",
-        [f"{item['organization']} {item['report_id']}: {item['counted']}" for item in plain["conflicts"]],
+        "Two different reports under one id; the failures of both count, the successes of the first:",
+        [
+            f"{item['organization']} {item['report_id']}: {item['counted']}, {item['other']}"
+            for item in plain["conflicts"]
+        ],
         read["conflicts"],
     )
     lines += _listed(
