@@ -75,6 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if run is advance:
             command.add_argument("seconds", type=int, help="how far, in seconds")
+        if run is review:
+            command.add_argument("--write", type=Path, metavar="FOLDER", help="write the comment on each plan there")
     return parser
 
 
@@ -183,7 +185,7 @@ def walk(options: argparse.Namespace) -> int:
     return 0
 
 
-def review(_: argparse.Namespace) -> int:
+def review(options: argparse.Namespace) -> int:
     """Record plans in a temporary folder that no other sandbox knows, and show what is said of them."""
     import tempfile  # noqa: PLC0415
 
@@ -191,7 +193,7 @@ def review(_: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory(prefix="mta-sts-review-") as name:
         try:
-            show(Path(name), _say)
+            show(Path(name), _say, options.write)
         except UnexpectedError as error:
             print(f"\n{error}", file=sys.stderr)
             return 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mta_sts.review.plan import read_plan
-from mta_sts.review.verdict import Grade, review
+from mta_sts.review.verdict import Grade, Review, review
 from mta_sts.review.writers import to_markdown, to_text
 from sandbox.usual_styles import STYLES, ZONE, Style, Wanted
 
@@ -106,8 +107,11 @@ def _slim(value: Any) -> Any:
     return [_slim(each) for each in value] if isinstance(value, list) else value
 
 
-def show(folder: Path, say: Callable[[str], None]) -> None:
-    """Record every plan, show what is said of each, and write the example; raises UnexpectedError."""
+def show(folder: Path, say: Callable[[str], None], comments: Path | None = None) -> None:
+    """Record every plan, show what is said of each, and write the example; raises UnexpectedError.
+
+    `comments` is a folder that gets the comment on each plan, and on each domain of our component's.
+    """
     from sandbox.world.client import World  # noqa: PLC0415  heavy
 
     say("Deploying six programs in usual styles, and planning a change of each")
@@ -119,20 +123,46 @@ def show(folder: Path, say: Callable[[str], None]) -> None:
         now = datetime.fromtimestamp(world.now(), UTC).replace(microsecond=0)
     for plan in plans:
         found = review([read_plan(plan.stem, plan.read_bytes())])
-        wanted = Grade.SAFE if plan.stem == OURS else Grade.UNSAFE
-        if found.grade is not wanted:
-            raise UnexpectedError(f"{plan.stem} is {found.grade}, not {wanted}:\n{to_text(found, now)}")
+        expect(plan.stem, found)
         say(f"\n--- {plan.stem} ---\n{to_text(found, now)}")
+        if comments is not None:
+            write_comments(comments, plan.stem, found, now)
     by_name = {plan.stem: plan for plan in plans}
     pages = [_PREAMBLE]
     for title, name in (("An unsafe change", _SHOWN), ("A safe change", OURS)):
         found = review([read_plan(name, by_name[name].read_bytes())])
-        found.domains = [domain for domain in found.domains if domain.domain == f"{_SHOWN}.{ZONE}"]
-        pages.append(f"## {title}\n\n{to_markdown(found, now)}")
+        pages.append(f"## {title}\n\n{to_markdown(_only(found, f'{_SHOWN}.{ZONE}'), now)}")
     text = "\n".join(pages)
     if not EXAMPLE.exists() or _alike(EXAMPLE.read_text(encoding="utf-8")) != _alike(text):
         EXAMPLE.write_text(text, encoding="utf-8")
         say(f"{EXAMPLE.name} is written anew")
+
+
+def expect(name: str, found: Review) -> None:
+    """Raise UnexpectedError where a plan is not called what it is, for its own reason."""
+    faults = {style.name: style.fault for style in STYLES}
+    wanted = (Grade.SAFE, "") if name == OURS else (Grade.UNSAFE, faults[name])
+    reasons = [reason.rule for domain in found.domains for reason in domain.reasons]
+    said = (found.grade, reasons[0] if reasons else "")
+    if said != wanted:
+        raise UnexpectedError(
+            f"{name} is called {' for '.join(filter(None, said))}, and should be {' for '.join(filter(None, wanted))}"
+        )
+
+
+def write_comments(folder: Path, name: str, found: Review, now: datetime) -> None:
+    """Write the comment on a plan; of one with many domains also the comment on each alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {name: found}
+    if len(found.domains) > 1:
+        parts |= {f"{name}-{one.domain}": _only(found, one.domain) for one in found.domains}
+    for each, part in parts.items():
+        (folder / f"{each}.md").write_text(to_markdown(part, now), encoding="utf-8")
+
+
+def _only(found: Review, domain: str) -> Review:
+    """Return what a review says of one domain."""
+    return replace(found, domains=[each for each in found.domains if each.domain == domain])
 
 
 def _alike(text: str) -> str:

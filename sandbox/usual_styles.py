@@ -45,6 +45,8 @@ class Style:
     name: str
     before: Wanted
     after: Wanted
+    fault: str
+    """The rule by which a review calls the change unsafe, before all others (docs/review.md)."""
     identifier: Callable[[Wanted], str] = lambda wanted: hashlib.sha256(wanted.body.encode()).hexdigest()[:32]
     first: str = "object"
     cached: bool = False
@@ -65,13 +67,17 @@ _LONGER = replace(_ENFORCE, max_age=30 * DAY)
 STYLES = (
     # The hash leaves out what nobody thought of when it was written.
     Style(
-        "hash-of-inputs", _ENFORCE, _LONGER, lambda wanted: hashlib.sha256(repr(wanted.hosts).encode()).hexdigest()[:32]
+        "hash-of-inputs",
+        _ENFORCE,
+        _LONGER,
+        "id-unchanged",
+        lambda wanted: hashlib.sha256(repr(wanted.hosts).encode()).hexdigest()[:32],
     ),
-    Style("timestamp", _LONGER, _ENFORCE, lambda _: time.strftime("%Y%m%d%H%M%S"), first=""),
-    Style("day-at-the-edge", _ENFORCE, _LONGER, cached=True),
-    Style("mx-in-parallel", _ENFORCE, replace(_ENFORCE, hosts=("mx3.example.com",))),
-    Style("record-first", replace(_ENFORCE, mode="testing"), _ENFORCE, first="record"),
-    Style("dropped-with-mx", _ENFORCE, Wanted(None, ("mx3.example.com",))),
+    Style("timestamp", _LONGER, _ENFORCE, "id-before-policy", lambda _: time.strftime("%Y%m%d%H%M%S"), first=""),
+    Style("day-at-the-edge", _ENFORCE, _LONGER, "edge-caches-policy", cached=True),
+    Style("mx-in-parallel", _ENFORCE, replace(_ENFORCE, hosts=("mx3.example.com",)), "mx-not-in-held-policy"),
+    Style("record-first", replace(_ENFORCE, mode="testing"), _ENFORCE, "id-before-policy", first="record"),
+    Style("dropped-with-mx", _ENFORCE, Wanted(None, ("mx3.example.com",)), "mx-not-in-held-policy"),
 )
 
 

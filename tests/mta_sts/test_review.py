@@ -19,6 +19,7 @@ from mta_sts.review.verdict import DomainReview, Grade, Review, review
 from mta_sts.review.world import Role, find_domains
 from mta_sts.review.writers import to_json, to_markdown, to_text
 from mta_sts.safety import Harm, replay
+from sandbox.review import UnexpectedError, expect, write_comments
 from tests.mta_sts.small_plans import (
     CACHING_OPTIMIZED,
     DAY,
@@ -77,6 +78,21 @@ def test_a_usual_style_is_unsafe_for_its_own_reason(name: str) -> None:
     assert (Grade.UNSAFE, USUAL[name][1]) == (domain.grade, rules(domain))
     assert f"{name}.example.com" == domain.domain
     assert USUAL[name][0] is domain.failures[0].harm
+
+
+def test_make_review_knows_each_reason(tmp_path: Path) -> None:
+    """It shows nothing for what it is not, and on request writes the comments for people to read."""
+    for name in (*USUAL, COMPONENT):
+        expect(name, recorded(name))
+        write_comments(tmp_path, name, recorded(name), NOW)
+    with pytest.raises(UnexpectedError, match="timestamp is called unsafe for id-unchanged, and should be unsafe for"):
+        expect("timestamp", recorded("hash-of-inputs"))
+    with pytest.raises(UnexpectedError, match="safe"):
+        expect("timestamp", recorded(COMPONENT))
+    pages = {file.stem: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
+    assert 1 + 2 * len(USUAL) == len(pages)
+    assert pages[f"{COMPONENT}-timestamp.example.com"].startswith("**Safe to merge.")
+    assert pages["timestamp"].startswith("**Unsafe: do not merge.")
 
 
 @pytest.mark.parametrize("name", USUAL)

@@ -84,7 +84,7 @@ def test_the_past_makes_a_change_unsafe_that_the_plan_alone_can_not_judge(
     """A policy that lists only the old host was replaced a day ago; senders may hold it for nine days more."""
     only = Wanted("enforce", (MX1,))
     both = replace(only, hosts=(MX1, MX3))
-    style = Style("past", only, both)
+    style = Style("past", only, both, "mx-not-in-held-policy")
     config = tmp_path / "Pulumi.past.yaml"
     config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
 
