@@ -27,6 +27,7 @@ from mta_sts.reports.collect import Options, collect
 from mta_sts.reports.containers import Limits
 from mta_sts.reports.document import advice, known_body
 from mta_sts.reports.parse import STS, clean
+from mta_sts.reports.signers import registrable_domain
 from mta_sts.reports.summary import Group
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from mta_sts.reports.collect import Progress
     from mta_sts.reports.origin import OriginCheck
-    from mta_sts.reports.summary import FailureTally, GroupKey, Summary
+    from mta_sts.reports.summary import FailureTally, GroupKey, SenderKey, Summary
 
 UNREADABLE = "unreadable"
 """What an explanation of unreadable files names instead of a result type."""
@@ -143,6 +144,7 @@ def _evidence(
     counted = Group()
     not_counted: dict[str, int] = defaultdict(int)
     kinds: dict[tuple[str, str, str], _Kind] = defaultdict(_Kind)
+    seen: set[str] = set()
     for key, group in sorted(summary.groups.items()):
         # A policy without a domain may be about ours: its successes prove nothing, its failures count.
         label = _label(key, content_id(body)) if key.domain else "no domain named"
@@ -152,12 +154,14 @@ def _evidence(
             not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
         for failure, tally in group.failures.items():
             kinds[failure.result_type, failure.mx, label].add(failure.organization, tally)
-    days = sorted(counted.days)
+        if label == "this body":
+            seen.update(group.days)
+    days = sorted(day for day, tally in counted.days.items() if tally.successful)
     first = days[0] if days else ""
     failures, used = [], set()
     for (result_type, mx, label), kind in sorted(kinds.items()):
-        # What failed before this body was first seen is about something else; with no report nothing is.
-        if kind.last_day < first:
+        # What failed before anybody spoke of this body is about something else; where nobody does, nothing is.
+        if kind.last_day < min(seen, default=""):
             continue
         found = [item for item in explanations if item.covers(result_type, mx, kind.last_day)]
         used.update(found)
@@ -167,7 +171,9 @@ def _evidence(
     _check_used(domain, explanations, used)
     clean_from = max([first, *(_next_day(item.until) for item in used if item.until)])
     clean_days = [day for day in days if day >= clean_from]
-    senders = {name: sender for name, sender in counted.senders.items() if sender.last_day >= clean_from}
+    reporters = [
+        who for who, sender in counted.senders.items() if sender.last_success and sender.last_success >= clean_from
+    ]
     return {
         "version": 1,
         "domain": domain,
@@ -178,19 +184,19 @@ def _evidence(
             "clean_from": clean_from or None,
             "days_with_reports": len(clean_days),
             "successful_sessions": sum(counted.days[day].successful for day in clean_days),
-            "organizations": _independent(senders, vouched=vouching is not None),
+            "organizations": _independent(reporters, vouched=vouching is not None),
         },
         "sessions": {"successful": counted.tally.successful, "failed": counted.tally.failed},
         "organizations": [
             {
-                "name": name,
+                "name": who.organization,
+                "signed_by": who.signer or None,
                 "successful": sender.tally.successful,
                 "failed": sender.tally.failed,
                 "first_day": sender.first_day,
                 "last_day": sender.last_day,
-                "signed_by": sorted(sender.signers),
             }
-            for name, sender in sorted(counted.senders.items())
+            for who, sender in sorted(counted.senders.items())
         ],
         "failures": failures,
         "not_counted": dict(sorted(not_counted.items())),
@@ -267,11 +273,11 @@ def _check_used(domain: str, explanations: Sequence[Explanation], used: set[Expl
         raise MtaStsError(f"no evidence for {domain}", idle)
 
 
-def _independent(senders: Mapping[str, Any], *, vouched: bool) -> int:
-    """Count organizations; names are free to choose, so that many names under one signature are one."""
-    names = {name.casefold() for name in senders}
-    signers = {signer for sender in senders.values() for signer in sender.signers}
-    return len(names) if vouched else min(len(names), len(signers))
+def _independent(reporters: Iterable[SenderKey], *, vouched: bool) -> int:
+    """Count organizations: names are free to choose, and so are names below a domain that somebody registered."""
+    names = {who.organization.casefold() for who in reporters}
+    domains = {registrable_domain(who.signer) for who in reporters}
+    return len(names) if vouched else min(len(names), len(domains))
 
 
 def _next_day(day: date) -> str:

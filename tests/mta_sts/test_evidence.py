@@ -291,6 +291,62 @@ def test_many_names_under_one_signature_are_one_organization(tmp_path: Path) -> 
     assert ["evidence-few-organizations"] == rules(judge(build(tmp_path)))
 
 
+TWO_NAMES = {
+    "subdomains of one registered domain": ("a.evil.example", "b.evil.example"),
+    "accounts at two freemail providers": ("gmail.com", "outlook.com"),
+    "a reporter and a freemail account": ("microsoft.com", "yahoo.co.jp"),
+    "names that somebody rents out": ("a.github.io", "b.github.io"),
+}
+
+
+@pytest.mark.parametrize("domains", TWO_NAMES.values(), ids=TWO_NAMES.keys())
+def test_signatures_that_anybody_can_get_make_no_organizations(tmp_path: Path, domains: tuple[str, str]) -> None:
+    """What counts is who registered the domain, and only where it is not a mail provider's for its customers."""
+    for day in days(8):
+        for name, domain in zip(("Google Inc.", "Microsoft Corporation"), domains, strict=True):
+            (tmp_path / f"{day}{domain}.eml").write_bytes(signed(report(day=day, organization=name), domain))
+    assert set(rules(judge(build(tmp_path)))) & {"evidence-few-organizations", "evidence-no-reports"}
+
+
+def test_a_provider_s_own_subdomain_counts(tmp_path: Path) -> None:
+    """Mail.ru signs its reports as corp.mail.ru, under which nobody else gets an address."""
+    for day in days(8):
+        for name, domain in (("Mail.ru", "corp.mail.ru"), ("Google Inc.", "google.com")):
+            (tmp_path / f"{day}{domain}.eml").write_bytes(signed(report(day=day, organization=name), domain))
+    evidence = build(tmp_path)
+    assert [] == judge(evidence)
+    assert [("Google Inc.", "google.com"), ("Mail.ru", "corp.mail.ru")] == [
+        (one["name"], one["signed_by"]) for one in evidence["organizations"]
+    ]
+
+
+def test_reports_without_a_session_make_no_days_and_no_organizations(tmp_path: Path) -> None:
+    """Nought sessions on seven days, and a second sender with none: one day, one organization."""
+    for day in days(8):
+        one = report(policy(successful=20 if day == "2026-03-01" else 0), day=day, organization="A")
+        (tmp_path / f"{day}.eml").write_bytes(signed(one))
+    (tmp_path / "zero.eml").write_bytes(signed(report(policy(successful=0), organization="B"), "two.example"))
+    evidence = build(tmp_path)
+    assert (1, 1, "2026-03-01") == (
+        evidence["window"]["days_with_reports"],
+        evidence["window"]["organizations"],
+        evidence["window"]["last_day"],
+    )
+    assert ["evidence-few-days", "evidence-few-organizations", "evidence-short"] == rules(judge(evidence))
+
+
+def test_who_reported_only_before_a_fix_is_no_witness_of_the_time_after(tmp_path: Path) -> None:
+    """Both names go on, but since the fix both are signed by one domain: one organization."""
+    clean_week(tmp_path, 3)
+    (tmp_path / "bad.eml").write_bytes(signed(report(policy(failed=1, details=[failure()]), day="2026-03-03")))
+    for day in days(8, "2026-03-04"):
+        for sender in SENDERS:
+            (tmp_path / f"{day}{sender}").write_bytes(signed(report(day=day, organization=sender), "evil.example"))
+    fixed = parse_explanation("certificate-expired=2026-03-03: renewed", fixed=True)
+    found = judge(build(tmp_path, fixed), now=datetime(2026, 3, 12, tzinfo=UTC))
+    assert ["evidence-few-organizations"] == rules(found)
+
+
 def test_unsigned_failures_count_and_no_domain_counts_as_ours(tmp_path: Path) -> None:
     """What might be a failure of ours stops enforce."""
     clean_week(tmp_path)
@@ -353,6 +409,16 @@ def test_failures_before_the_body_was_seen_are_about_something_else(tmp_path: Pa
     clean_week(tmp_path)
     spoil(tmp_path, policy(failed=3, body=[*BODY[:2], *BODY[3:]]), day="2026-02-20")
     assert [] == judge(build(tmp_path))
+
+
+@pytest.mark.parametrize("successful", [0, 3])
+def test_unsigned_failures_of_this_body_count_from_its_first_day(tmp_path: Path, successful: int) -> None:
+    """Before the first signed report somebody else saw the body, and failed: that is about this body."""
+    clean_week(tmp_path)
+    early = report(policy(successful=successful, failed=4, details=[failure(sessions=4)]), day="2026-02-27")
+    (tmp_path / "early.json").write_bytes(data(early))
+    (finding,) = errors(judge(build(tmp_path)))
+    assert "2026-02-27" in finding.message
 
 
 def test_one_full_max_age_must_be_covered(tmp_path: Path) -> None:

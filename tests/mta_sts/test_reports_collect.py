@@ -95,7 +95,7 @@ def test_the_same_report_by_mail_and_as_a_file_counts_once(tmp_path: Path) -> No
     assert (1, 2, 0) == (plain["read"]["reports"], plain["read"]["duplicates"], plain["read"]["conflicts"])
     (one,) = policies(plain)
     assert (5, 5) == (one["successful"], one["signed"]["successful"])
-    assert ["sender.example"] == one["organizations"][0]["signed_by"]
+    assert "sender.example" == one["organizations"][0]["signed_by"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from importlib.util import find_spec
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from mta_sts.reports.containers import Context, Found, Unreadable, read
 from mta_sts.reports.origin import OriginCheck, noted_signers, verified_signers
+from mta_sts.reports.signers import registrable_domain
 from tests.mta_sts.report_samples import data, mail, report
 
 HOST = "mx.example.com"
@@ -72,16 +74,38 @@ def test_a_domain_that_ends_alike_is_no_parent() -> None:
     assert [""] == signers(results(PASS, sender="evilsender.example"))
 
 
-def test_only_the_topmost_field_counts() -> None:
-    """The trusted host puts its field on top; a second one below came with the mail."""
-    forged = results(f"{HOST}; dkim=fail header.d=sender.example", extra=f"Authentication-Results: {PASS}\r\n")
-    assert [""] == signers(forged)
+NOTED = f"Authentication-Results: {PASS}\r\n"
+OTHER = f"Authentication-Results: {HOST};\r\n dmarc=pass header.from=sender.example\r\n"
+RECEIVED = f"Received: from out.sender.example (out.sender.example [192.0.2.1])\r\n\tby {HOST} with ESMTPS id 1\r\n"
+HANDED_OVER = f"Received: from {HOST}\r\n\tby store.example.com with LMTP id 2\r\n"
+FOREIGN = "Received: from laptop by out.sender.example with ESMTPSA id 3\r\n"
+PLACES = {
+    "OpenDMARC's above OpenDKIM's": (OTHER + NOTED + RECEIVED, True),
+    "handed over by LMTP": (HANDED_OVER + OTHER + NOTED + RECEIVED, True),
+    "with another field between": (OTHER + "X-Spam: no\r\n" + NOTED + RECEIVED, True),
+    "one field below the host's Received": (RECEIVED + NOTED + FOREIGN, True),
+    "the sender's own, below the host's Received": (OTHER + RECEIVED + NOTED + FOREIGN, False),
+    "the sender's own, below a host's that puts results there": (RECEIVED + OTHER + NOTED + FOREIGN, False),
+    "the sender's own, in a mail without Received": (OTHER + NOTED, False),
+    "the host's name is like LMTP": (RECEIVED.replace("1])", "1] with LMTP)") + OTHER + NOTED + FOREIGN, False),
+    "another host's on top": (NOTED.replace(HOST, "mx.evil.example") + NOTED + RECEIVED, True),
+}
+
+
+@pytest.mark.parametrize(("headers", "believed"), PLACES.values(), ids=PLACES.keys())
+def test_a_field_counts_where_only_the_trusted_host_can_have_put_it(headers: str, believed: bool) -> None:
+    """Above the first Received field of a host, all of its results; else the topmost field alone."""
+    assert ["sender.example" if believed else ""] == signers(results("", extra=headers))
 
 
 def test_a_signature_over_a_part_of_the_body_does_not_count() -> None:
     """RFC 8460 §3: no `l=` tag, or anybody could append a report."""
     assert [""] == signers(results(PASS, extra="DKIM-Signature: v=1; d=sender.example; l=10; b=x\r\n"))
     assert ["sender.example"] == signers(results(PASS, extra="DKIM-Signature: v=1; d=sender.example; b=l=\r\n"))
+    below = f"{HOST}; dkim=pass header.i=@mail.sender.example"
+    for tags in ("d=sender.example; i=@mail.sender.example; l=10", "d=x.example; d=sender.example;\r\n l=10"):
+        partly = results(below, extra=f"DKIM-Signature: v=1; {tags}; b=x\r\n", sender="mail.sender.example")
+        assert [""] == signers(partly)
 
 
 def test_two_from_fields_prove_nothing() -> None:
@@ -121,6 +145,53 @@ def test_noted_signers_are_those_of_one_field() -> None:
     assert ["a.example", "b.example"] == noted_signers(
         f"{HOST}; dkim=pass header.d=a.example; dkim=pass header.i=u@b.example; dkim=fail header.d=c.example", HOST
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "registered"),
+    [
+        ("a.b.evil.example", "evil.example"),
+        ("x.y.co.uk", "y.co.uk"),
+        ("a.github.io", "github.io"),
+        ("co.uk", ""),
+        ("com", ""),
+        ("", ""),
+    ],
+)
+def test_whoever_registered_a_domain_stands_behind_what_is_below(name: str, registered: str) -> None:
+    """By the public suffix list, without the names that companies rent out."""
+    assert registered == registrable_domain(name)
+
+
+@pytest.mark.parametrize("signer", ["gmail.com", "outlook.com", "yahoo.co.jp", "gmx.net", "co.uk", "com"])
+def test_a_signature_that_anybody_gets_names_nobody(signer: str) -> None:
+    """At a freemail provider everybody's mail is signed, and nobody is behind a public suffix."""
+    assert [""] == signers(results(f"{HOST}; dkim=pass header.d={signer}", sender=signer))
+
+
+@pytest.mark.skipif(find_spec("dkim") is None, reason="dkimpy is not installed")
+def test_the_domain_of_a_signature_is_the_one_whose_key_was_used() -> None:
+    """Tags are case-sensitive (RFC 6376 §3.2): `D=` is none of ours, and a tag given twice is refused."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505  fast, and only here
+    public = base64.b64encode(
+        key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    content = mail(data(report()), sender="google.com")
+
+    def signed(tags: bytes) -> bytes:
+        body = content.partition(b"\r\n\r\n")[2].rstrip(b"\r\n") + b"\r\n"
+        head = b"DKIM-Signature: v=1; a=rsa-sha256; c=simple/simple; s=s; h=from; " + tags
+        head += b"; bh=" + base64.b64encode(hashlib.sha256(body).digest()) + b"; b="
+        sender = next(line for line in content.splitlines() if line.startswith(b"From:"))
+        proof = key.sign(sender + b"\r\n" + head, padding.PKCS1v15(), hashes.SHA256())
+        return head + base64.b64encode(proof) + b"\r\n" + content
+
+    def dns_text(name: bytes, **_: object) -> bytes | None:
+        return b"v=DKIM1; k=rsa; p=" + public if name == b"s._domainkey.evil.example." else None
+
+    assert ["evil.example"] == verified_signers(signed(b"d=evil.example"), dns_text)
+    assert ["evil.example"] == verified_signers(signed(b"d=evil.example; D=google.com"), dns_text)
+    assert [] == verified_signers(signed(b"d=evil.example; d=google.com"), dns_text)
 
 
 @pytest.mark.skipif(find_spec("dkim") is None, reason="dkimpy is not installed")

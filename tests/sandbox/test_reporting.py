@@ -90,7 +90,7 @@ def test_a_day_of_mail_is_one_signed_report_that_our_reader_understands(publishe
         failure["policy"],
     )
     (organization,) = evidence["organizations"]
-    assert ("sender.example", ["sender.example"]) == (organization["name"], organization["signed_by"])
+    assert ("sender.example", "sender.example") == (organization["name"], organization["signed_by"])
 
 
 def test_in_enforce_the_hosts_that_are_not_used_are_reported(published: World, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def _request(domain: str, evidence: Mapping[str, Any], notes: Sequence[Finding],
         "| Organization | signed by | successful | failed | days |",
         "| --- | --- | --- | --- | --- |",
         *(
-            f"| {_cell(one['name'])} | {_cell(', '.join(one['signed_by']) or 'nobody')} | {one['successful']} | "
+            f"| {_cell(one['name'])} | {_cell(one['signed_by'] or 'nobody')} | {one['successful']} | "
             f"{one['failed']} | {one['first_day']} to {one['last_day']} |"
             for one in evidence["organizations"]
         ),

@@ -116,13 +116,13 @@ class _Policy:
             "days": [{"day": day, **_sessions(group.days[day])} for day in days],
             "organizations": [
                 {
-                    "name": name,
+                    "name": who.organization,
+                    "signed_by": who.signer or None,
                     **_sessions(sender.tally),
                     "first_day": sender.first_day,
                     "last_day": sender.last_day,
-                    "signed_by": sorted(sender.signers),
                 }
-                for name, sender in sorted(group.senders.items())
+                for who, sender in sorted(group.senders.items())
             ],
             "failures": [
                 {

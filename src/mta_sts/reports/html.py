@@ -118,7 +118,7 @@ def _policy(policy: dict[str, Any]) -> list[str]:
             item["failed"],
             item["first_day"],
             item["last_day"],
-            ", ".join(item["signed_by"]),
+            item["signed_by"] or "nobody",
         )
         for item in policy["organizations"]
     ]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mta_sts.reports.mail import header_block, header_fields
 from mta_sts.reports.parse import host_name
+from mta_sts.reports.signers import tells_who
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 _PIECE = re.compile(r'\\.|["()]|[^\\"()]+|\\', re.DOTALL)
 _PASS = re.compile(r"\s*dkim\s*=\s*pass\b", re.IGNORECASE)
 _SIGNER = re.compile(r"\bheader\.(?:d\s*=\s*|i\s*=\s*[^\s;@]*@)([^\s;]+)", re.IGNORECASE)
-_TAG = re.compile(r"(?:^|;)\s*([a-z]+)\s*=\s*([^;]*)", re.IGNORECASE)
-_SERVICES = frozenset({"tlsrpt", "*"})
+_TRACE = re.compile(rb"^(received|authentication-results):([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE)
+_MAX_SIGNATURES = 5
+_PROTOCOL = re.compile(r"\bwith\s+(\S+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,8 @@ class OriginCheck:
     """How to tell who sent a report mail; with neither setting no mail is authenticated.
 
     `trusted_host` is the authserv-id of the mail host that checks DKIM on reception and puts its
-    Authentication-Results field above all others in every mail (RFC 8601 §5); only the topmost field counts,
-    as everything below it may be the sender's own invention. `verify` checks the signatures now instead.
+    Authentication-Results fields above all others in every mail (RFC 8601 §5). `verify` checks the signatures now
+    instead.
     """
 
     trusted_host: str = ""
@@ -54,7 +56,8 @@ class OriginCheck:
         """Return the domain whose valid DKIM signature the mail carries, or nothing.
 
         It counts where it is the domain of the From address or a parent of it (RFC 8460 §3: the signature is
-        that of the reporting domain), and where the signature covers the whole body: no `l=` tag.
+        that of the reporting domain), where it tells who sent the mail (`signers.tells_who`), and where the
+        signature covers the whole body: no `l=` tag.
         """
         headers = header_block(mail)
         senders = header_fields(headers, b"from")
@@ -62,23 +65,46 @@ class OriginCheck:
             return ""
         address = parseaddr(_unfold(senders[0]))[1]
         sender = host_name(address.rpartition("@")[2])
-        partial = {
-            host_name(tags.get("d", ""))
-            for tags in map(_tags, header_fields(headers, b"dkim-signature"))
-            if "l" in tags
-        }
-        signers = verified_signers(mail) if self.verify else self._noted(headers)
+        partial = {domain for field in header_fields(headers, b"dkim-signature") for domain in _partly_signed(field)}
+        if self.verify:
+            signers = verified_signers(mail)
+        else:
+            signers = [
+                signer
+                for field in (_fields_on_reception(headers) if self.trusted_host else ())
+                for signer in noted_signers(field, self.trusted_host)
+            ]
         for signer in signers:
-            aligned = sender == signer or sender.endswith("." + signer)
-            if aligned and "." in signer and signer not in partial:
+            # A result may name the domain of `i=`, which is that of `d=` or below it (RFC 6376 §3.5).
+            doubtful = any(_at_or_below(signer, domain) for domain in partial)
+            if _at_or_below(sender, signer) and tells_who(signer) and not doubtful:
                 return signer
         return ""
 
-    def _noted(self, headers: bytes) -> list[str]:
-        results = header_fields(headers, b"authentication-results")
-        if not self.trusted_host or not results:
-            return []
-        return noted_signers(_unfold(results[0]), self.trusted_host)
+
+def _fields_on_reception(headers: bytes) -> list[str]:
+    """Return the Authentication-Results fields that the receiving host added, as far as their place proves it.
+
+    A host may add several (OpenDMARC's above OpenDKIM's) above its own Received field; a delivery by LMTP puts one
+    more Received on top. Without a Received below them, or with another one above, where the sender's own fields
+    begin can't be told: then only the topmost counts.
+    """
+    fields: list[str] = []
+    on_top, bounded = True, False
+    for name, value in _TRACE.findall(headers):
+        if name.lower() != b"received":
+            fields.append(_unfold(value))
+        elif fields:
+            bounded = True
+            break
+        else:
+            protocols = _PROTOCOL.findall(_bare(_unfold(value)))
+            on_top = on_top and protocols[-1:] == ["LMTP"]
+    return fields if on_top and bounded else fields[:1]
+
+
+def _at_or_below(name: str, domain: str) -> bool:
+    return name == domain or name.endswith("." + domain)
 
 
 def noted_signers(field: str, trusted_host: str) -> list[str]:
@@ -121,17 +147,24 @@ def verified_signers(mail: bytes, dns_text: Callable[..., bytes | None] | None =
 
     options = {} if dns_text is None else {"dnsfunc": dns_text}
     signers = []
-    for index, field in enumerate(header_fields(header_block(mail), b"dkim-signature")[:5]):
+    for index in range(min(len(header_fields(header_block(mail), b"dkim-signature")), _MAX_SIGNATURES)):
         try:
-            if dkim.DKIM(mail, tlsrpt=True).verify(idx=index, **options):
-                signers.append(host_name(_tags(field).get("d", "")))
+            verifier = dkim.DKIM(mail, tlsrpt=True)
+            if verifier.verify(idx=index, **options):
+                # The domain whose key was used: read the field again, and a second tag might be taken for it.
+                signers.append(host_name(verifier.domain.decode("ascii")))
         except (dkim.DKIMException, ValueError, OSError):
             continue
     return signers
 
 
-def _tags(field: bytes) -> dict[str, str]:
-    return {name.lower(): value.strip() for name, value in _TAG.findall(_unfold(field))}
+def _partly_signed(field: bytes) -> list[str]:
+    """Return the domains in a DKIM-Signature field that has an `l=` tag: more may stand behind what it signs.
+
+    Names of tags are case-sensitive (RFC 6376 §3.2). Of a tag given twice, which no verifier takes, both count.
+    """
+    tags = [(name.strip(), value) for name, _, value in (tag.partition("=") for tag in _unfold(field).split(";"))]
+    return [host_name(value) for name, value in tags if name == "d"] if any(name == "l" for name, _ in tags) else []
 
 
 def _unfold(field: bytes) -> str:

@@ -28,7 +28,6 @@ PARTITIONS = 256
 _KEEP_RECORDS = 4096
 _KEEP_BYTES = 8 * 2**20
 _MAX_REASONS = 3
-_MAX_SIGNERS = 5
 _MAX_CONFLICTS = 100
 _LENGTH = struct.Struct("<I")
 
@@ -169,14 +168,21 @@ class Tally:
         self.add(other.successful, other.failed, other.failed_unknown, other.reports)
 
 
+class SenderKey(NamedTuple):
+    """Who reports: the name it gives itself, and the domain that signed, empty where none did."""
+
+    organization: str
+    signer: str
+
+
 @dataclass(slots=True)
 class Sender:
-    """What one organisation reports; `signers` are the domains that signed its report mails, the first few."""
+    """What one organisation reports; `last_success` is the last day with a session that was fine, if there is one."""
 
     tally: Tally
     first_day: str
     last_day: str
-    signers: set[str] = field(default_factory=set)
+    last_success: str = ""
 
 
 @dataclass(slots=True)
@@ -194,7 +200,7 @@ class Group:
     """All sums under one key; a day is the first UTC day of the reports counted in it."""
 
     days: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    senders: dict[str, Sender] = field(default_factory=dict)
+    senders: dict[SenderKey, Sender] = field(default_factory=dict)
     failures: dict[FailureKey, FailureTally] = field(default_factory=dict)
 
     @property
@@ -209,15 +215,15 @@ class Group:
         """Count another group in."""
         for day, tally in other.days.items():
             self.days[day].merge(tally)
-        for name, sender in other.senders.items():
-            mine = self.senders.get(name)
+        for who, sender in other.senders.items():
+            mine = self.senders.get(who)
             if mine is None:
-                self.senders[name] = sender
+                self.senders[who] = sender
                 continue
             mine.tally.merge(sender.tally)
             mine.first_day = min(mine.first_day, sender.first_day)
             mine.last_day = max(mine.last_day, sender.last_day)
-            mine.signers = _first(mine.signers | sender.signers, _MAX_SIGNERS)
+            mine.last_success = max(mine.last_success, sender.last_success)
         for key, failure in other.failures.items():
             known = self.failures.get(key)
             if known is None:
@@ -330,15 +336,16 @@ class Summary:
             successful = fine * reports
             group = self.groups[GroupKey(domain, policy_type, body, bool(signer))]
             group.days[first_day].add(successful, failed, unknown, reports)
-            sender = group.senders.get(organization)
+            who = SenderKey(organization, signer)
+            sender = group.senders.get(who)
             if sender is None:
-                sender = group.senders[organization] = Sender(Tally(), first_day, last_day)
+                sender = group.senders[who] = Sender(Tally(), first_day, last_day)
             sender.tally.add(successful, failed, unknown, reports)
             if first_day < sender.first_day or last_day > sender.last_day:
                 sender.first_day = min(sender.first_day, first_day)
                 sender.last_day = max(sender.last_day, last_day)
-            if signer and signer not in sender.signers:
-                sender.signers = _first({*sender.signers, signer}, _MAX_SIGNERS)
+            if successful and first_day > sender.last_success:
+                sender.last_success = first_day
             for result_type, mx, sessions, reason in failures:
                 key = FailureKey(result_type, mx, organization)
                 failure = group.failures.get(key)

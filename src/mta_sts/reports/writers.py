@@ -85,7 +85,7 @@ def _policy_lines(policy: dict[str, Any]) -> list[str]:
     )
     lines += [f"    {line}" for line in chart(policy["days"])]
     rows: list[tuple[str, ...]] = [
-        (item["name"], f"{item['successful']:,}", f"{item['failed']:,}", _span(item), ", ".join(item["signed_by"]))
+        (item["name"], f"{item['successful']:,}", f"{item['failed']:,}", _span(item), item["signed_by"] or "nobody")
         for item in policy["organizations"]
     ]
     lines += _table(("organization", "fine", "failed", "days", "signed by"), rows)
