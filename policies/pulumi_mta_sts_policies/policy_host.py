@@ -5,22 +5,22 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pulumi_policy.proxy import UnknownValueError
+
 from mta_sts import certificate_matches
-from pulumi_mta_sts_policies.resources import Resource, distribution, get, policy_object
+from mta_sts.cloud_resources import CACHING_DISABLED, UnseenError, seconds_kept_under
+from pulumi_mta_sts_policies.resources import POLICY_HOST_LABEL, Resource, distribution, get, policy_object
 from pulumi_mta_sts_policies.rule import MANDATORY, About, Severity, listed, resource_rule, stack_rule
-from pulumi_mta_sts_policies.stack import CACHE_POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pulumi_mta_sts_policies.resources import Distribution
     from pulumi_mta_sts_policies.rule import Settings
     from pulumi_mta_sts_policies.stack import Stack
 
-CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
-"""CloudFront's managed cache policy under which an edge keeps nothing (facts of CloudFront, managed cache policies)."""
+_KEEPS_NOTHING = {"minTtl": 0, "defaultTtl": 0, "maxTtl": 0}
 _NEW_ENOUGH = re.compile(r"TLSv1\.[2-9]")
-_CLOUDFRONT_LONGEST = 86_400  # seconds that CloudFront keeps by default
 
 
 @stack_rule(
@@ -118,46 +118,41 @@ def policy_host_no_redirect(resource: Resource, _: Settings) -> Iterator[str]:
 def policy_host_caching(stack: Stack, settings: Settings) -> Iterator[tuple[Resource, str]]:
     """Refuse an edge that keeps yesterday's file, and serves it under today's id."""
     most = int(settings["maximum"])
+    cache_policies = {**stack.cache_policies, **dict.fromkeys(settings["cachePolicies"], _KEEPS_NOTHING)}
 
     def read(served: Distribution) -> Iterator[tuple[Resource, str]]:
-        kept = _seconds_kept(stack, served, {CACHING_DISABLED, *settings["cachePolicies"]})
-        if isinstance(kept, str):
-            yield served.resource, kept
-        elif kept > most:
+        try:
+            kept = max(_seconds_kept(stack, served, said, cache_policies) for said in _said_of_caching(stack, served))
+        except UnseenError as error:
+            yield served.resource, f"{error}, and is not known to keep nothing"
+            return
+        if kept > most:
             yield served.resource, f"its edges may keep a policy for {kept} seconds; at most {most} are allowed"
 
     yield from stack.each(stack.distributions, read)
 
 
-def _seconds_kept(stack: Stack, served: Distribution, allowed: set[str]) -> int | str:
-    """Return how long an edge may keep a policy, or why that can't be told."""
+def _seconds_kept(
+    stack: Stack, served: Distribution, cache_control: str, cache_policies: Mapping[str, Mapping[str, Any]]
+) -> int:
     behaviour = served.behaviour
-    own = [each for each in stack.of_type(*CACHE_POLICIES) if _is_dependency(served, each)]
-    if own:
-        return max(_longest(each.props) for each in own)
-    cache_policy = get(behaviour, "cachePolicyId")
-    if cache_policy in allowed:
-        return 0
-    if cache_policy:
-        known = [each for each in stack.of_type(*CACHE_POLICIES) if get(each.props, "id") == cache_policy]
-        if known:
-            return _longest(known[0].props)
-        return f"its cache policy {cache_policy} is not known to keep nothing"
-    return _longest(behaviour)
+    try:
+        get(behaviour, "cachePolicyId")
+    except UnknownValueError:
+        new = stack.new_cache_policy_of(served)
+        if new is None:
+            raise
+        return seconds_kept_under(new.props, cache_control)
+    return served.seconds_kept(cache_control, cache_policies)
 
 
-def _is_dependency(served: Distribution, other: Any) -> bool:
-    """Tell whether a distribution's settings come from another resource."""
-    dependencies: dict[str, list[Any]] = getattr(served.resource, "property_dependencies", {})
-    return any(other in found for found in dependencies.values())
-
-
-def _longest(settings: Any) -> int:
-    longest, usual = get(settings, "maxTtl"), get(settings, "defaultTtl")
-    # With only one of them given, CloudFront's defaults fill in: a day, and a year.
-    if longest is None:
-        longest = _CLOUDFRONT_LONGEST if usual is None else usual
-    return int(longest)
+def _said_of_caching(stack: Stack, served: Distribution) -> set[str]:
+    """Return what the policies behind a distribution say of caching: nothing, where they are made elsewhere."""
+    return {""} | {
+        each.cache_control
+        for each in stack.objects
+        if not each.domain or f"{POLICY_HOST_LABEL}.{each.domain}" in served.hosts
+    }
 
 
 RULES = (policy_host_certificate, policy_host_tls, policy_host_no_redirect, policy_host_caching)

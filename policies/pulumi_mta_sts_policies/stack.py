@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pulumi_policy.proxy import UnknownValueError
 
@@ -30,13 +30,13 @@ from pulumi_mta_sts_policies.resources import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pulumi_policy import PolicyResource
 
 BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
 CERTIFICATES = ("aws:acm/certificate:Certificate", "aws-native:certificatemanager:Certificate")
-CACHE_POLICIES = ("aws:cloudfront/cachePolicy:CachePolicy",)
+_CACHE_POLICIES = ("aws:cloudfront/cachePolicy:CachePolicy",)
 _VALIDATIONS = ("aws:acm/certificateValidation:CertificateValidation",)
 _ZONES = ("cloudflare:index/zone:Zone", "aws:route53/zone:Zone")
 _NAMED_BY = ("id", "arn", "bucket", "name")
@@ -163,6 +163,28 @@ class Stack:
                 dependencies += each.property_dependencies.get("certificateArn", [])
         arn = get(of.certificate, "acmCertificateArn")
         return self._named(arn, CERTIFICATES) if arn else None
+
+    @cached_property
+    def cache_policies(self) -> dict[str, Mapping[str, Any]]:
+        """The settings of this stack's cache policies by id."""
+        found = {}
+        for each in self.of_type(*_CACHE_POLICIES):
+            try:
+                found[str(get(each.props, "id"))] = each.props
+            except UnknownValueError:
+                continue  # it is being made, see `new_cache_policy_of`
+        return found
+
+    def new_cache_policy_of(self, served: Distribution) -> PolicyResource | None:
+        """Return the cache policy that a distribution refers to before it has an id; None where that is not one."""
+        refers = in_stack(served.resource).property_dependencies
+        own = {
+            each.urn: each
+            for name in ("defaultCacheBehavior", "orderedCacheBehaviors", "distributionConfig")
+            for each in refers.get(name, [])
+            if each.resource_type in _CACHE_POLICIES
+        }
+        return next(iter(own.values())) if len(own) == 1 else None
 
     def comes_after(self, later: Resource, earlier: Resource) -> bool:
         """Tell whether the engine makes one resource only once another is made."""

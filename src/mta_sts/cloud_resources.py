@@ -301,15 +301,23 @@ class Distribution:
         """
         chosen = get(self.behaviour, "cachePolicyId")
         if chosen in _MANAGED_CACHE_POLICIES:
-            least, usual, longest = _MANAGED_CACHE_POLICIES[chosen]
-        elif chosen and chosen not in cache_policies:
+            return _seconds(_MANAGED_CACHE_POLICIES[chosen], cache_control)
+        if chosen and chosen not in cache_policies:
             raise UnseenError(f"its cache policy {chosen} is made elsewhere")
-        else:
-            least, usual, longest = _times(cache_policies[chosen] if chosen else self.behaviour)
-        said = _MAX_AGE.search(cache_control)
-        if _KEEP_NOTHING.search(cache_control):
-            return least
-        return min(max(int(said[1]), least), longest) if said else max(usual, least)
+        return seconds_kept_under(cache_policies[chosen] if chosen else self.behaviour, cache_control)
+
+
+def seconds_kept_under(settings: Mapping[str, Any], cache_control: str) -> int:
+    """Return how long an edge goes on with an object under the settings of a cache policy."""
+    return _seconds(_times(settings), cache_control)
+
+
+def _seconds(times: tuple[int, int, int], cache_control: str) -> int:
+    least, usual, longest = times
+    said = _MAX_AGE.search(cache_control)
+    if _KEEP_NOTHING.search(cache_control):
+        return least
+    return max(min(int(said[1]), longest), least) if said else max(usual, least)
 
 
 def _times(settings: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -103,9 +103,30 @@ def _ordered_behaviour(stack: Stack) -> None:
 
 
 def _own_cache_policy(stack: Stack) -> None:
-    stack["caching"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": "own", "maxTtl": 60.0, "defaultTtl": 0.0})
+    stack["caching"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": "own", "maxTtl": 60.0, "defaultTtl": 60.0})
     stack["distribution"].props["defaultCacheBehavior"]["cachePolicyId"] = UNKNOWN
     stack["distribution"].values["defaultCacheBehavior"] = ["caching"]
+
+
+def _behaviour(stack: Stack, **times: float) -> None:
+    """Let the behaviour itself say how long an edge keeps what it has."""
+    behaviour = stack["distribution"].props["defaultCacheBehavior"]
+    del behaviour["cachePolicyId"]
+    behaviour |= times
+
+
+def _kept_as_the_object_says(stack: Stack) -> None:
+    _behaviour(stack, defaultTtl=0.0)
+    stack["object"].props["cacheControl"] = "max-age=86400"
+
+
+def _cache_policy_of_another_path(stack: Stack) -> None:
+    """Refer to one that keeps nothing, where no policy is served."""
+    stack["caching"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": "own", "maxTtl": 0.0, "defaultTtl": 0.0})
+    other = {"pathPattern": "/images/*", "cachePolicyId": "own", "targetOriginId": "policies"}
+    stack["distribution"].props["orderedCacheBehaviors"] = [other]
+    stack["distribution"].values["orderedCacheBehaviors"] = ["caching"]
+    stack["distribution"].put("defaultCacheBehavior.cachePolicyId", OTHER_CACHE)
 
 
 def _foreign_id(stack: Stack) -> None:
@@ -131,6 +152,11 @@ BROKEN: list[tuple[str, Callable[[Stack], Any]]] = [
     ("policy-host-certificate", lambda stack: stack["distribution"].props["aliases"].append("mta-sts.example.net")),
     ("policy-host-caching", _ordered_behaviour),
     ("policy-host-caching", _own_cache_policy),
+    ("policy-host-caching", _cache_policy_of_another_path),
+    ("policy-host-caching", lambda stack: _behaviour(stack, minTtl=86400.0, maxTtl=0.0)),
+    ("policy-host-caching", lambda stack: _behaviour(stack, minTtl=600.0, defaultTtl=0.0, maxTtl=0.0)),
+    ("policy-host-caching", lambda stack: _behaviour(stack, maxTtl=60.0)),
+    ("policy-host-caching", _kept_as_the_object_says),
     ("bucket-private", _without("block")),
     ("bucket-versioned", _without("versioning")),
     ("bucket-encrypted", _without("encryption")),
@@ -166,6 +192,32 @@ def test_one_change_of_a_stack_breaks_one_rule(rule: str, change: Callable[[Stac
     stack = ours()
     change(stack)
     assert {rule} == set(judge(stack).violations)
+
+
+def test_an_edge_that_keeps_nothing_may_say_so_in_any_way() -> None:
+    """By times of its own, by a cache policy of the stack, known or in the making."""
+    zero = {"minTtl": 0.0, "defaultTtl": 0.0, "maxTtl": 0.0}
+    stack = ours()
+    _behaviour(stack, **zero)
+    assert {} == judge(stack).violations
+    for given in ("own", UNKNOWN):
+        stack = ours()
+        stack["caching"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": given, **zero})
+        stack["distribution"].values["defaultCacheBehavior"] = ["caching"]
+        stack["distribution"].put("defaultCacheBehavior.cachePolicyId", given)
+        verdict = judge(stack)
+        assert ({}, {}) == (verdict.violations, verdict.unsure)
+
+
+def test_which_of_two_new_cache_policies_answers_is_not_guessed() -> None:
+    """Neither has an id yet."""
+    stack = ours()
+    _own_cache_policy(stack)
+    stack["other"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": UNKNOWN, "maxTtl": 0.0, "defaultTtl": 0.0})
+    stack["distribution"].values["orderedCacheBehaviors"] = ["other"]
+    verdict = judge(stack)
+    assert {} == verdict.violations
+    assert "policy-host-caching" in verdict.unsure
 
 
 def test_every_rule_is_broken_by_some_test() -> None:
