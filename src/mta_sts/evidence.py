@@ -97,17 +97,24 @@ def parse_explanation(text: str, *, fixed: bool = False) -> Explanation:
             until = date.fromisoformat(day.strip())
         except ValueError:
             raise ValueError(f"{text!r} has no day; write TYPE[@MX]=YYYY-MM-DD:REASON") from None
-    if not result_type or not reason.strip():
-        raise ValueError(f"{text!r} has no type or no reason; write TYPE[@MX]={'YYYY-MM-DD:' if fixed else ''}REASON")
-    return Explanation(result_type.lower(), mx.strip().lower().rstrip("."), clean(reason), until)
+    mx = mx.strip().lower().rstrip(".")
+    if not result_type or not _says(reason) or ("@" in kind and not mx):
+        form = f"TYPE[@MX]={'YYYY-MM-DD:' if fixed else ''}REASON"
+        raise ValueError(f"{text!r} has no type, no host behind the @, or no reason in words; write {form}")
+    return Explanation(result_type.lower(), mx, clean(reason), until)
 
 
 def parse_vouching(text: str) -> Vouching:
     """Read `NAME: REASON`; raises ValueError where either is missing."""
     name, _, reason = text.partition(":")
-    if not name.strip() or not reason.strip():
+    if not _says(name) or not _says(reason):
         raise ValueError(f"{text!r} names nobody or gives no reason; write `NAME: REASON`")
     return Vouching(clean(name), clean(reason))
+
+
+def _says(text: str) -> bool:
+    """Tell whether there is anything to read: blanks that are not shown, dots and dashes give no reason."""
+    return any(character.isalnum() for character in text)
 
 
 def build_evidence(
@@ -311,7 +318,7 @@ def load_evidence(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         evidence = json.loads(Path(path).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         finding = Finding("evidence-unreadable-file", "", f"cannot be read ({error}): write it with `mta-sts evidence`")
         raise MtaStsError(f"evidence {path}", [finding]) from error
     findings = check_form(evidence)
@@ -368,16 +375,22 @@ def check_evidence(
     return findings + _check_window(evidence, thresholds, now)
 
 
-def ready_on(evidence: Mapping[str, Any], thresholds: Thresholds) -> date | None:
+def whole_days(seconds: int) -> int:
+    """Return how many days a time takes when days are counted whole."""
+    return -(-seconds // _DAY)
+
+
+def ready_on(evidence: Mapping[str, Any], thresholds: Thresholds, today: date) -> date | None:
     """Return the first day on which evidence could suffice if reports go on and nothing fails, None without reports."""
     window = evidence["window"]
     if window["last_day"] is None:
         return None
-    last = date.fromisoformat(window["last_day"])
-    covered = date.fromisoformat(window["clean_from"]) + timedelta(days=_days(_max_age(evidence)))
-    missing = max(thresholds.days - window["days_with_reports"], 0)
+    last = min(date.fromisoformat(window["last_day"]), today)
+    covered = date.fromisoformat(window["clean_from"]) + timedelta(days=whole_days(_max_age(evidence)))
+    thin = window["successful_sessions"] < thresholds.sessions or window["organizations"] < thresholds.organizations
+    missing = max(thresholds.days - window["days_with_reports"], int(thin))
     # The report of a day is complete when the day is over.
-    return max(covered, last + timedelta(days=missing + 1))
+    return max(covered, last + timedelta(days=missing + 1), today)
 
 
 def _check_subject(evidence: Mapping[str, Any], policy: Policy, domain: str) -> list[Finding]:
@@ -440,12 +453,13 @@ def _check_window(evidence: Mapping[str, Any], thresholds: Thresholds, now: date
     window = evidence["window"]
     start, last = date.fromisoformat(window["clean_from"]), date.fromisoformat(window["last_day"])
     max_age = _max_age(evidence)
-    ready = ready_on(evidence, thresholds)
+    today = now.astimezone(UTC).date()
+    ready = ready_on(evidence, thresholds, today)
     findings = []
     covered = max((last - start).days + 1, 0)
     if covered * _DAY < max_age:
         message = (
-            f"covers {covered} days from {start}; one full max_age of the testing body is {_days(max_age)} days. "
+            f"covers {covered} days from {start}; one full max_age of the testing body is {whole_days(max_age)} days. "
             f"It can be complete on {ready}"
         )
         findings.append(Finding("evidence-short", "window", message))
@@ -457,7 +471,6 @@ def _check_window(evidence: Mapping[str, Any], thresholds: Thresholds, now: date
         if got < needed:
             message = f"{got} {what} since {start}, {needed} are needed; not before {ready}"
             findings.append(Finding(rule, "window", message))
-    today = now.astimezone(UTC).date()
     if last > today:
         message = f"the last report is about {last}, which lies ahead: look at who sent it"
         findings.append(Finding("evidence-from-future", "window", message))
@@ -472,7 +485,3 @@ def _check_window(evidence: Mapping[str, Any], thresholds: Thresholds, now: date
 
 def _max_age(evidence: Mapping[str, Any]) -> int:
     return parse_policy("\n".join(evidence["body"]["policy"]) + "\n").max_age
-
-
-def _days(seconds: int) -> int:
-    return -(-seconds // _DAY)

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.domain_config import DEFAULT_MAX_AGE
-from mta_sts.evidence import Thresholds, check_evidence, check_form, ready_on
+from mta_sts.evidence import Thresholds, check_evidence, check_form, ready_on, whole_days
 from mta_sts.findings import Finding, Severity, errors
 from mta_sts.policy import Mode, Policy, parse_policy
 
@@ -23,11 +23,17 @@ if TYPE_CHECKING:
     from mta_sts.ledger import PolicyVersion
 
 
-def check_step(config: DomainConfig, policy: Policy, versions: Sequence[PolicyVersion], now: datetime) -> list[Finding]:
+def check_step(
+    config: DomainConfig,
+    policy: Policy,
+    versions: Sequence[PolicyVersion],
+    now: datetime,
+    served_as: str = "what is served now",
+) -> list[Finding]:
     """Return what stands against publishing `policy` for a domain, and as warnings what a reviewer must see.
 
-    `versions` are the policies served so far, newest first. An acknowledgement turns every reason but a damaged
-    evidence file into one warning.
+    `versions` are the policies served so far, newest first; `served_as` says how that is known.
+    An acknowledgement turns every reason but a damaged evidence file into one warning.
     """
     if policy.mode is not Mode.ENFORCE:
         return []
@@ -35,7 +41,7 @@ def check_step(config: DomainConfig, policy: Policy, versions: Sequence[PolicyVe
     served = versions[0].policy if versions else None
     if damaged or (served and served.mode is Mode.ENFORCE):
         return damaged
-    findings = _step(config, policy, versions, now)
+    findings = _step(config, policy, versions, now, served_as)
     stopping = errors(findings)
     if not stopping or not config.acknowledge:
         return findings
@@ -47,15 +53,23 @@ def check_step(config: DomainConfig, policy: Policy, versions: Sequence[PolicyVe
     return [*seen, Finding("enforce-acknowledged", "acknowledge", message, Severity.WARNING)]
 
 
-def complete_on(evidence: Mapping[str, Any], thresholds: Thresholds, today: date) -> date:
-    """Return the first day on which evidence could be enough, if every failure is fixed and none comes after it."""
-    needed = max(timedelta(seconds=_tested(evidence).max_age), timedelta(days=thresholds.days))
-    open_failures = [item["last_day"] for item in evidence["failures"] if not item["explained"]]
-    without_failures = ready_on(evidence, thresholds) or today + needed
-    return max([without_failures, *(date.fromisoformat(day) + timedelta(days=1) + needed for day in open_failures)])
+def complete_on(evidence: Mapping[str, Any], in_testing: Policy, thresholds: Thresholds, today: date) -> date:
+    """Return the first day on which evidence about what is in testing could be enough.
+
+    That is if every failure is fixed and none comes after it; of evidence about another body nothing counts.
+    """
+    needed = timedelta(days=max(whole_days(in_testing.max_age), thresholds.days))
+    if not _same(in_testing, _tested(evidence)):
+        return today + needed
+    failed = [date.fromisoformat(item["last_day"]) for item in evidence["failures"] if not item["explained"]]
+    without_failures = ready_on(evidence, thresholds, today) or today + needed
+    # A failure that is dated ahead was seen today at the latest.
+    return max([without_failures, *(min(day, today) + timedelta(days=1) + needed for day in failed)])
 
 
-def _step(config: DomainConfig, policy: Policy, versions: Sequence[PolicyVersion], now: datetime) -> list[Finding]:
+def _step(
+    config: DomainConfig, policy: Policy, versions: Sequence[PolicyVersion], now: datetime, served_as: str
+) -> list[Finding]:
     if config.evidence is None:
         return [_missing(config, versions, now)]
     try:
@@ -69,27 +83,30 @@ def _step(config: DomainConfig, policy: Policy, versions: Sequence[PolicyVersion
     served = versions[0].policy if versions else None
     if served is None:
         return findings
-    if (served.mode, set(served.mx), served.max_age) != (tested.mode, set(tested.mx), tested.max_age):
+    if not _same(served, tested):
         message = (
-            f"the evidence is about {_shown(tested)}, and what is served now is {_shown(served)}: put what you want to "
+            f"the evidence is about {_shown(tested)}, and {served_as} is {_shown(served)}: put what you want to "
             "enforce in testing, then collect reports about it"
         )
         return [*findings, Finding("evidence-other-body", "evidence.body", message)]
     in_testing = list(takewhile(lambda version: _mode(version) is Mode.TESTING, versions))
     if any(_mode(version) is Mode.ENFORCE for version in versions[len(in_testing) :]):
-        findings += _check_since_return(config.evidence["window"]["last_day"], tested, _day(in_testing[-1].written))
+        returned = _day(in_testing[-1].written)
+        findings += _check_since_return(config.evidence["window"]["last_day"], tested, returned, _today(now))
     return findings
 
 
 def _missing(config: DomainConfig, versions: Sequence[PolicyVersion], now: datetime) -> Finding:
     served = versions[0].policy if versions else None
+    today = _today(now)
     if served is None or served.mode is not Mode.TESTING:
-        since = now.astimezone(UTC).date()
+        since = today
         state, max_age = "publish it with mode: testing first", DEFAULT_MAX_AGE[Mode.TESTING]
     else:
         since = _day([*takewhile(lambda version: version.policy == served, versions)][-1].written)
         state, max_age = f"it is in testing since {since}", served.max_age
-    earliest = since + max(timedelta(seconds=max_age), timedelta(days=Thresholds(**config.thresholds).days))
+    needed = timedelta(days=max(whole_days(max_age), Thresholds(**config.thresholds).days))
+    earliest = max(since + needed, today)
     message = (
         "enforce makes senders hold back mail that fails the policy, and no evidence is attached that none does: "
         f"{state}; evidence can be there on {earliest} at the earliest, and `mta-sts promote {config.domain}` attaches "
@@ -98,14 +115,14 @@ def _missing(config: DomainConfig, versions: Sequence[PolicyVersion], now: datet
     return Finding("evidence-missing", "mode", message)
 
 
-def _check_since_return(last_day: str | None, tested: Policy, returned: date) -> list[Finding]:
+def _check_since_return(last_day: str | None, tested: Policy, returned: date, today: date) -> list[Finding]:
     """Refuse evidence from before the domain went back from enforce: why it went back is not in it."""
-    complete = returned + timedelta(seconds=tested.max_age)
+    complete = returned + timedelta(days=whole_days(tested.max_age))
     if last_day is not None and last_day >= complete.isoformat():
         return []
     message = (
         f"the domain went back from enforce to testing on {returned}, and the reports end on {last_day}: they must "
-        f"cover one max_age since; that can be complete on {complete + timedelta(days=1)}"
+        f"cover one max_age since; that can be complete on {max(complete + timedelta(days=1), today)}"
     )
     return [Finding("evidence-before-return", "evidence.window", message)]
 
@@ -114,8 +131,16 @@ def _tested(evidence: Mapping[str, Any]) -> Policy:
     return parse_policy("\n".join(evidence["body"]["policy"]) + "\n")
 
 
+def _same(one: Policy, other: Policy) -> bool:
+    return (one.mode, set(one.mx), one.max_age) == (other.mode, set(other.mx), other.max_age)
+
+
 def _shown(policy: Policy) -> str:
     return f"{policy.mode} with {', '.join(policy.mx)} and max_age {policy.max_age}"
+
+
+def _today(now: datetime) -> date:
+    return now.astimezone(UTC).date()
 
 
 def _day(seconds: float) -> date:

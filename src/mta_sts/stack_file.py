@@ -32,18 +32,23 @@ def set_mode(text: str, index: int, mode: str) -> str:
     """
     domain = _domain_node(text, index)
     fields = {key.value: (key, value) for key, value in domain.value}
+    line_end = "\r\n" if "\r\n" in text else "\n"
     if "mode" in fields:
         mark = fields["mode"][1]
         changed = text[: mark.start_mark.index] + mode + text[mark.end_mark.index :]
-    else:
+    elif "domain" in fields:
         key, value = fields["domain"]
         end = value.end_mark.index
-        line_end = "\r\n" if "\r\n" in text else "\n"
         separator = ", " if domain.flow_style else f"{line_end}{' ' * key.start_mark.column}"
         if not domain.flow_style:
             # A comment behind the name stays on its line.
             end = next((place for place in range(end, len(text)) if text[place] in "\r\n"), len(text))
         changed = f"{text[:end]}{separator}mode: {mode}{text[end:]}"
+    else:
+        # The name comes from an anchor; what this domain has of its own begins with its first key.
+        place = domain.value[0][0].start_mark
+        separator = ", " if domain.flow_style else f"{line_end}{' ' * place.column}"
+        changed = f"{text[: place.index]}mode: {mode}{separator}{text[place.index :]}"
     wanted = yaml.safe_load(text)
     # A new mapping: in what was loaded, an anchor and its alias are one object.
     wanted["config"][DOMAINS][index] = {**wanted["config"][DOMAINS][index], "mode": mode}

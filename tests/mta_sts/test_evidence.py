@@ -373,7 +373,7 @@ def test_a_fixed_failure_starts_the_clock_again(tmp_path: Path) -> None:
     assert [] == errors(judge(evidence, now=now))
     for path in tmp_path.glob("2026-03-1*"):
         path.unlink()
-    short = judge(build(tmp_path, fixed), now=now)
+    short = judge(build(tmp_path, fixed), now=datetime(2026, 3, 10, tzinfo=UTC))
     assert ["evidence-few-days", "evidence-short"] == rules(short)
     assert any("2026-03-11" in finding.message for finding in short)
 
@@ -426,7 +426,16 @@ def test_one_full_max_age_must_be_covered(tmp_path: Path) -> None:
     clean_week(tmp_path, 6)
     evidence = build(tmp_path)
     assert ["evidence-few-days", "evidence-short"] == rules(judge(evidence))
-    assert date(2026, 3, 8) == ready_on(evidence, Thresholds())
+    assert date(2026, 3, 8) == ready_on(evidence, Thresholds(), date(2026, 3, 7))
+    assert date(2026, 4, 1) == ready_on(evidence, Thresholds(), date(2026, 4, 1))
+    assert not any("not before 2026-03-08" in each.message for each in judge(evidence))  # it is the ninth
+
+
+def test_too_few_sessions_need_another_day(tmp_path: Path) -> None:
+    """The day after the last report is not enough for what it does not hold."""
+    for day in days(8):
+        (tmp_path / f"{day}.eml").write_bytes(signed(report(day=day)))
+    assert date(2026, 3, 10) == ready_on(build(tmp_path), Thresholds(), date(2026, 3, 9))
 
 
 def test_what_is_enforced_is_what_was_in_testing(tmp_path: Path) -> None:
@@ -496,7 +505,7 @@ def test_an_edit_by_hand_is_noticed(tmp_path: Path, edit: Any) -> None:
     assert [] == check_form(evidence)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 2}', "\x00", "[" * 100_000], ids=repr)
 def test_what_is_no_evidence_file_is_refused(tmp_path: Path, content: str) -> None:
     """Every reason is a finding, none a crash."""
     path = tmp_path / "e.json"
@@ -529,7 +538,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
     assert {"e.json", "in"} == {entry.name for entry in tmp_path.iterdir()}
 
 
-@pytest.mark.parametrize("text", ["", "type", "type=", "=reason", "a@b= "])
+@pytest.mark.parametrize("text", ["", "type", "type=", "=reason", "a@b= ", "a@=x", "a= \u200b", "a=...", "@b=x"])
 def test_an_explanation_needs_a_type_and_a_reason(text: str) -> None:
     """What is missing is said."""
     with pytest.raises(ValueError, match="TYPE"):
@@ -543,7 +552,7 @@ def test_a_fix_needs_a_day_and_a_reason(text: str) -> None:
         parse_explanation(text, fixed=True)
 
 
-@pytest.mark.parametrize("text", ["", "Ann", "Ann:", ": reason"])
+@pytest.mark.parametrize("text", ["", "Ann", "Ann:", ": reason", "Ann:\u200b", "\u200b: reason"])
 def test_vouching_needs_a_name_and_a_reason(text: str) -> None:
     """Nobody vouches anonymously."""
     with pytest.raises(ValueError, match="NAME"):

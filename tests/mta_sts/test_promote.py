@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_IMODE
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,6 +111,38 @@ def test_short_of_evidence_nothing_is_written(stack: Path, capsys: pytest.Captur
     out = capsys.readouterr().out
     assert "evidence.certificate-expired@mx2.example.com" in out
     assert "can be enough on 2026-03-13 at the earliest" in out
+
+
+def test_evidence_about_another_body_is_told_from_what_the_stack_declares(
+    stack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command has not looked at what is served; the new body needs its own time from today on."""
+    evidence = stack.parents[1] / "e.json"
+    write_evidence(build(stack.parents[1] / "in"), evidence)
+    stack.write_text(STACK.replace("604800", "864000"), encoding="utf-8")
+    assert 1 == promote(stack, "--evidence", str(evidence), reports=False)
+    out = capsys.readouterr().out
+    assert "what the stack file declares is testing with mx1.example.com" in out
+    assert "can be enough on 2026-03-19 at the earliest" in out
+
+
+def test_a_name_that_comes_from_an_anchor_is_no_obstacle(stack: Path) -> None:
+    """The mode is written into the domain's own settings."""
+    text = "x: &d {domain: example.com}\n" + STACK.replace("- domain: example.com # ours\n", "- <<: *d\n", 1)
+    stack.write_text(text, encoding="utf-8")
+    assert 0 == promote(stack)
+    assert text.replace("- <<: *d\n", "- mode: enforce\n      <<: *d\n") == stack.read_text(encoding="utf-8")
+
+
+def test_permissions_stay(stack: Path) -> None:
+    """A stack file that others may not read stays so; the evidence file is as the umask says."""
+    stack.chmod(0o600)
+    before = os.umask(0o027)
+    try:
+        assert 0 == promote(stack)
+    finally:
+        os.umask(before)
+    assert (0o600, 0o640) == (S_IMODE(stack.stat().st_mode), S_IMODE(attached(stack).stat().st_mode))
 
 
 def test_a_reason_in_the_stack_file_is_no_evidence(stack: Path) -> None:

@@ -11,6 +11,7 @@ from mta_sts import resolve_domain
 from mta_sts.evidence import Explanation, Thresholds, evidence_digest
 from mta_sts.findings import Finding, errors
 from mta_sts.ledger import PolicyVersion
+from mta_sts.policy import parse_policy
 from mta_sts.promotion import check_step, complete_on
 from tests.mta_sts.report_samples import DOMAIN, POLICY, failure, policy
 from tests.mta_sts.test_evidence import build, clean_week, spoil
@@ -72,23 +73,24 @@ def test_only_the_step_needs_evidence() -> None:
 @pytest.mark.parametrize(
     ("served", "since", "earliest"),
     [
-        ([version()], "in testing since 2026-03-01", "2026-03-08"),
-        ([version(written=PUBLISHED + 2 * DAY), version()], "in testing since 2026-03-01", "2026-03-08"),
+        ([version()], "in testing since 2026-03-01", "2026-03-09"),
+        ([version(written=PUBLISHED + 2 * DAY), version()], "in testing since 2026-03-01", "2026-03-09"),
         (
             [version(written=PUBLISHED + 2 * DAY), version(POLICY.replace("mx2", "mx3"))],
             "in testing since 2026-03-03",
             "2026-03-10",
         ),
+        ([version(POLICY.replace("604800", "864001"))], "in testing since 2026-03-01", "2026-03-12"),
         ([], "mode: testing first", "2026-03-16"),
         ([version(None)], "mode: testing first", "2026-03-16"),
         ([version(POLICY.replace("testing", "none"))], "mode: testing first", "2026-03-16"),
     ],
-    ids=["testing", "the same twice", "changed since", "never served", "deleted", "none"],
+    ids=["testing", "the same twice", "changed since", "a day begun is a day", "never served", "deleted", "none"],
 )
 def test_without_evidence_the_refusal_says_when_it_can_be_there(
     served: list[PolicyVersion], since: str, earliest: str
 ) -> None:
-    """Counted from the day on which what is served now was published; a week of reports is needed at least."""
+    """Counted from the day on which what is served now was published; a week is needed at least; never in the past."""
     (finding,) = judge(*served)
     assert ("evidence-missing", "mode") == (finding.rule, finding.path)
     assert since in finding.message
@@ -116,7 +118,8 @@ def test_thresholds_are_the_domain_s_own(evidence: dict[str, Any]) -> None:
 )
 def test_evidence_is_about_what_is_served_now(evidence: dict[str, Any], served: str) -> None:
     """Reports about an earlier body prove nothing about the one that is there now."""
-    assert ["evidence-other-body"] == rules(judge(version(served), version(), evidence=evidence))
+    (finding,) = errors(judge(version(served), version(), evidence=evidence))
+    assert ("evidence-other-body", True) == (finding.rule, "what is served now" in finding.message)
 
 
 def test_evidence_may_come_from_where_the_domain_was_before(evidence: dict[str, Any]) -> None:
@@ -130,6 +133,14 @@ def test_after_the_brake_old_evidence_counts_no_more(evidence: dict[str, Any]) -
     (finding,) = errors(judge(back, version(ENFORCED), version(), evidence=evidence))
     assert "evidence-before-return" == finding.rule
     assert "2026-03-13" in finding.message
+    long_ago = version(written=PUBLISHED - 60 * DAY)
+    unread = evidence | {"window": evidence["window"] | {"last_day": "2026-01-02"}}
+    (finding,) = [
+        each
+        for each in judge(long_ago, version(ENFORCED), evidence=unread | {"digest": evidence_digest(unread)})
+        if each.rule == "evidence-before-return"
+    ]
+    assert "2026-03-09" in finding.message
     early = version(written=PUBLISHED)
     assert [] == judge(early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence)
     again = version(written=PUBLISHED + 6 * DAY)  # published once more, as with a new epoch
@@ -174,10 +185,19 @@ def test_an_acknowledgement_overrides_and_is_shown(tmp_path: Path) -> None:
 def test_the_day_on_which_evidence_can_be_complete(tmp_path: Path) -> None:
     """After what is missing of the window; from the day after an open failure; without reports from today."""
     today = date(2026, 3, 9)
-    assert date(2026, 3, 16) == complete_on(build(tmp_path), Thresholds(), today)
+
+    def complete(*explanations: Explanation, body: str = POLICY, on: date = date(2026, 3, 6)) -> date:
+        return complete_on(build(tmp_path, *explanations), parse_policy(body), Thresholds(), on)
+
+    assert date(2026, 3, 16) == complete(on=today)
     clean_week(tmp_path, 5)
-    assert date(2026, 3, 8) == complete_on(build(tmp_path), Thresholds(), today)
+    assert date(2026, 3, 8) == complete()
+    assert today == complete(on=today)
+    assert date(2026, 3, 16) == complete(body=POLICY.replace("604800", "500000"), on=today)
+    assert date(2026, 3, 17) == complete(body=POLICY.replace("604800", "604801"), on=today)
     spoil(tmp_path, policy(failed=1, details=[failure()]))
-    assert date(2026, 3, 13) == complete_on(build(tmp_path), Thresholds(), today)
+    assert date(2026, 3, 13) == complete()
     fixed = Explanation("certificate-expired", "", "renewed", date(2026, 3, 5))
-    assert date(2026, 3, 13) == complete_on(build(tmp_path, fixed), Thresholds(), today)
+    assert date(2026, 3, 13) == complete(fixed)
+    spoil(tmp_path, policy(failed=1, details=[failure()]), day="2199-04-30")
+    assert date(2026, 3, 17) == complete(on=today)

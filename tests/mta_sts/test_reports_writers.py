@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ def hostile(folder: Path) -> dict[str, Any]:
     )
 
 
+WIDE = "\uff1d\uff0b\uff0d\uff20"
+"""The wide forms of =, +, - and @."""
+
+
 class Tags(HTMLParser):
     """Collects the tags and attributes of a page."""
 
@@ -81,6 +86,10 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(to_csv(hostile(tmp_path)))))
     assert any(cell.startswith("'=") for row in rows for cell in row)
     assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row)
+    (tmp_path / "wide").mkdir()
+    plain = document_of(tmp_path / "wide", *(report(organization=f"{sign}cmd()") for sign in WIDE))
+    for sign in WIDE:
+        assert f",'{sign}cmd()," in to_csv(plain)
 
 
 def test_rows_have_days_organizations_failures_and_unreadable_files(tmp_path: Path) -> None:
@@ -98,10 +107,26 @@ def test_the_chart_shows_days_without_reports_and_days_with_failures() -> None:
     """Silence is a dot, failures are marked, the highest day is the highest bar."""
     counts = [("2026-03-01", 1, 0), ("2026-03-02", 7, 1), ("2026-03-04", 0, 0)]
     bars, marks = chart(
-        [{"day": day, "successful": fine, "failed": bad, "failed_unknown": 0} for day, fine, bad in counts]
+        [{"day": day, "successful": fine, "failed": bad, "failed_unknown": 0} for day, fine, bad in counts],
+        date(2026, 3, 4),
     )
     assert "2026-03-01 ▁█·▁ 2026-03-04" in bars
     assert marks.index("!") == bars.index("█")
+
+
+@pytest.mark.parametrize("ahead", ["2026-03-10", "2199-04-30"])
+def test_a_report_dated_ahead_does_not_empty_the_charts(tmp_path: Path, ahead: str) -> None:
+    """Charts end with today; what lies ahead is said."""
+    plain = document_of(tmp_path, *(report(day=day) for day in [*days(9), ahead]))
+    today = date(2026, 3, 9)
+    assert "2026-03-01 █████████ 2026-03-09" in to_text(plain, today=today)
+    assert "2026-03-01 to 2026-03-09, at most 5" in to_html(plain, today=today)
+    for text in (to_text(plain, today=today), to_html(plain, today=today)):
+        assert "1 days lie ahead of 2026-03-09" in text
+        assert "1 days lie ahead" not in to_text(plain, today=date.fromisoformat(ahead))
+    alone = document_of(tmp_path, *(report(day=ahead) for _ in range(10)))
+    assert "1 days lie ahead" in to_text(alone, today=today)
+    assert "1 days lie ahead" in to_html(alone, today=today)
 
 
 def test_text_names_what_to_do_and_what_is_unusual(tmp_path: Path) -> None:

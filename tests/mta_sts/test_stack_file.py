@@ -81,6 +81,13 @@ def test_a_mode_of_its_own_overrides_a_shared_default() -> None:
     assert ["enforce", "testing"] == [each["mode"] for each in declared_domains(set_mode(text, 0, "enforce"))]
 
 
+def test_without_a_name_of_its_own_the_mode_comes_first() -> None:
+    """In one line as well."""
+    text = f"d: &d {{domain: a.example}}\nconfig:\n  {DOMAINS}:\n    - <<: *d\n    - {{mx: [a.example], <<: *d}}\n"
+    assert text.replace("- <<", "- mode: enforce\n      <<") == set_mode(text, 0, "enforce")
+    assert text.replace("{mx", "{mode: enforce, mx") == set_mode(text, 1, "enforce")
+
+
 @pytest.mark.parametrize("text", ["", "config: {}", "config: [", f"config: {{{DOMAINS}: x}}", "a: 1\n---\nb: 2\n", "7"])
 def test_what_is_no_stack_file_is_said(text: str) -> None:
     """Empty, without domains, no YAML, two documents."""

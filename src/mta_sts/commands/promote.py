@@ -77,12 +77,18 @@ def _promote(options: argparse.Namespace) -> int:
     wanted = declared[index] | {"mode": "enforce", "evidence": evidence}
     after = resolve_domain({key: value for key, value in wanted.items() if key != "acknowledge"})
     # Whether this body is what is served, the preview says: it reads the bucket.
-    findings = check_step(after, after.policy, [PolicyVersion("", {}, now.timestamp(), served.decode())], now)
+    findings = check_step(
+        after,
+        after.policy,
+        [PolicyVersion("", {}, now.timestamp(), served.decode())],
+        now,
+        "what the stack file declares",
+    )
     stopping = errors(findings)
     if stopping:
         for finding in findings:
             print(finding)
-        ready = complete_on(evidence, Thresholds(**after.thresholds), now.date())
+        ready = complete_on(evidence, before.policy, Thresholds(**after.thresholds), now.date())
         print(f"{before.domain} stays in testing; the evidence can be enough on {ready} at the earliest")
         return EXIT_REFUSED
     changed = set_mode(text, index, "enforce")

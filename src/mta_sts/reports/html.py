@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import date, timedelta
+from datetime import UTC, date, datetime
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.reports.document import advice
+from mta_sts.reports.writers import chart_days
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +30,9 @@ _CHART_DAYS = 120
 _CHART_LEAST = 30
 
 
-def to_html(plain: dict[str, Any]) -> str:
-    """Return the whole page."""
+def to_html(plain: dict[str, Any], *, today: date | None = None) -> str:
+    """Return the whole page; charts end with today."""
+    today = today or datetime.now(UTC).date()
     read = plain["read"]
     parts = [
         "<h1>TLS reports</h1>",
@@ -45,7 +47,7 @@ def to_html(plain: dict[str, Any]) -> str:
     for entry in plain["domains"]:
         parts.append(f"<h2>{escape(entry['domain']) or 'Reports that name no domain'}</h2>")
         for policy in entry["policies"]:
-            parts += _policy(policy)
+            parts += _policy(policy, today)
     conflicts = [
         (item["organization"], item["report_id"], item["counted"], item["other"]) for item in plain["conflicts"]
     ]
@@ -70,7 +72,7 @@ def to_html(plain: dict[str, Any]) -> str:
     )
 
 
-def _policy(policy: dict[str, Any]) -> list[str]:
+def _policy(policy: dict[str, Any], today: date) -> list[str]:
     if policy["policy"]:
         title = f"MTA-STS policy {escape(policy['body'] or '(not valid)')}"
         body = "<pre>" + escape("\n".join(policy["policy"])) + "</pre>"
@@ -86,7 +88,7 @@ def _policy(policy: dict[str, Any]) -> list[str]:
             f"<p{bad}>{policy['successful']:,} sessions fine, {policy['failed']:,} failed{unknown}; "
             f"reports: {policy['reports']:,}, with a valid signature: {policy['signed']['reports']:,}.</p>"
         ),
-        _chart(policy["days"]),
+        _chart(policy["days"], today),
     ]
     failures = policy["failures"]
     rows: list[tuple[object, ...]]
@@ -134,13 +136,15 @@ def _sums(pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
     return sorted(sums.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _chart(days: Sequence[dict[str, Any]]) -> str:
+def _chart(days: Sequence[dict[str, Any]], today: date) -> str:
     """Return bars per day: fine below, failed on top, a grey foot where no report came."""
     by_day = {day["day"]: day for day in days}
-    last = date.fromisoformat(days[-1]["day"])
-    first = max(date.fromisoformat(days[0]["day"]), last - timedelta(days=_CHART_DAYS - 1))
-    span = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
-    top = max(day["successful"] + day["failed"] for day in days) or 1
+    span = chart_days(days, today, _CHART_DAYS)
+    ahead = sum(day["day"] > today.isoformat() for day in days)
+    note = f'<p class="bad">{ahead:,} days lie ahead of {today}: look at who sent those reports.</p>' if ahead else ""
+    if not span:
+        return note
+    top = max(by_day[day]["successful"] + by_day[day]["failed"] for day in span if day in by_day) or 1
     bars = []
     for place, day in enumerate(span):
         found = by_day.get(day)
@@ -161,7 +165,7 @@ def _chart(days: Sequence[dict[str, Any]]) -> str:
         f'<svg viewBox="0 0 {max(len(span), _CHART_LEAST)} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="Sessions per day, {span[0]} to {span[-1]}">{"".join(bars)}</svg>'
         f'<p class="note">Sessions per day, {span[0]} to {span[-1]}, at most {top:,}. Green: fine. Red: failed. '
-        "Grey: no report that day, which is not the same as no failure.</p>"
+        f"Grey: no report that day, which is not the same as no failure.</p>{note}"
     )
 
 

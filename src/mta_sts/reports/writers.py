@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from unicodedata import normalize
 
 from mta_sts.reports.document import advice, policies
 
@@ -39,13 +40,17 @@ _COLUMNS = (
 )
 
 
-def to_text(plain: dict[str, Any], *, plain_ascii: bool = False) -> str:
-    """Return the document as tables for a terminal; a long list is cut with a count, `--json` has all."""
+def to_text(plain: dict[str, Any], *, plain_ascii: bool = False, today: date | None = None) -> str:
+    """Return the document as tables for a terminal; a long list is cut with a count, `--json` has all.
+
+    Charts end with today: a report can be dated as its sender likes.
+    """
+    today = today or datetime.now(UTC).date()
     lines: list[str] = []
     for entry in plain["domains"]:
         lines += [entry["domain"] or "(reports that name no domain)"]
         for policy in entry["policies"]:
-            lines += ["", *_policy_lines(policy)]
+            lines += ["", *_policy_lines(policy, today)]
         lines.append("")
     if not plain["domains"]:
         lines += ["No report about any of these domains. That is not the same as no failure.", ""]
@@ -76,14 +81,14 @@ def to_text(plain: dict[str, Any], *, plain_ascii: bool = False) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _policy_lines(policy: dict[str, Any]) -> list[str]:
+def _policy_lines(policy: dict[str, Any], today: date) -> list[str]:
     lines = [f"  {policy['type']}, {_body(policy)}"]
     unknown = f", failures unknown in {policy['failed_unknown']:,} reports" if policy["failed_unknown"] else ""
     lines.append(
         f"    {policy['successful']:,} sessions fine, {policy['failed']:,} failed{unknown}; "
         f"reports: {policy['reports']:,}, with a valid signature: {policy['signed']['reports']:,}"
     )
-    lines += [f"    {line}" for line in chart(policy["days"])]
+    lines += [f"    {line}" for line in chart(policy["days"], today)]
     rows: list[tuple[str, ...]] = [
         (item["name"], f"{item['successful']:,}", f"{item['failed']:,}", _span(item), item["signed_by"] or "nobody")
         for item in policy["organizations"]
@@ -114,12 +119,17 @@ def _body(policy: dict[str, Any]) -> str:
     return f"body {policy['body'] or '(not a valid policy)'}: {text[:160]}"
 
 
-def chart(days: Sequence[dict[str, Any]]) -> list[str]:
-    """Return sessions per day as one line of bars; `·` is a day without any report, `!` below one with failures."""
+def chart(days: Sequence[dict[str, Any]], today: date) -> list[str]:
+    """Return sessions per day as one line of bars; `·` is a day without any report, `!` below one with failures.
+
+    Days after today are left out, and counted in a line of their own.
+    """
     by_day = {day["day"]: day for day in days}
-    last = date.fromisoformat(days[-1]["day"])
-    first = max(date.fromisoformat(days[0]["day"]), last - timedelta(days=_CHART_DAYS - 1))
-    span = [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
+    span = chart_days(days, today, _CHART_DAYS)
+    ahead = sum(day["day"] > today.isoformat() for day in days)
+    note = [f"{ahead:,} days lie ahead of {today}: look at who sent those reports"] if ahead else []
+    if not span:
+        return note
     counts = [by_day[day]["successful"] + by_day[day]["failed"] if day in by_day else None for day in span]
     top = max(count or 0 for count in counts)
     bars = "".join("·" if count is None else _BARS[max(count * len(_BARS) - 1, 0) // (top or 1)] for count in counts)
@@ -127,7 +137,17 @@ def chart(days: Sequence[dict[str, Any]]) -> list[str]:
         "!" if day in by_day and (by_day[day]["failed"] or by_day[day]["failed_unknown"]) else " " for day in span
     )
     line = f"{span[0]} {bars} {span[-1]}  (at most {top:,} sessions a day)"
-    return [line, " " * (len(span[0]) + 1) + failed.rstrip()] if failed.strip() else [line]
+    return [line, *([" " * (len(span[0]) + 1) + failed.rstrip()] if failed.strip() else []), *note]
+
+
+def chart_days(days: Sequence[dict[str, Any]], today: date, most: int) -> list[str]:
+    """Return the days that a chart shows, without gaps: the last `most` that have come; none where all lie ahead."""
+    come = [day["day"] for day in days if day["day"] <= today.isoformat()]
+    if not come:
+        return []
+    last = date.fromisoformat(come[-1])
+    first = max(date.fromisoformat(come[0]), last - timedelta(days=most - 1))
+    return [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -178,5 +198,5 @@ def to_csv(plain: dict[str, Any]) -> str:
 
 
 def _cell(value: object) -> object:
-    """Return a cell that no spreadsheet takes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    """Return a cell that no spreadsheet takes for a formula; some take the wide forms of these letters, too."""
+    return f"'{value}" if isinstance(value, str) and normalize("NFKC", value[:1]) in {*"=+-@"} else value
