@@ -1,21 +1,30 @@
 """One environment's mail domains: stack configuration in, components out."""
 
 from pathlib import Path
+from typing import Any
 
 import pulumi
-from pulumi_mta_sts import MtaSts, PolicyHost, judge, judge_host
+from pulumi_mta_sts import MtaSts, PolicyHost, Refused, judge, judge_host
 from pulumi_mta_sts.stack_config import read_stack_config
 
 HOST = "policy-host"
 
+
+def publish(domain: dict[str, Any]) -> None:
+    """Declare what one domain publishes, and export what people ask for."""
+    published = MtaSts(domain["domain"], domain)
+    outputs = {"id": published.policy_id, "policy": published.policy_body, "removable_from": published.removable_from}
+    pulumi.export(domain["domain"], outputs)
+
+
 config = read_stack_config(Path(__file__).parent / "stacks" / "schema.json")
-# Every domain is judged before the first resource of any is registered.
 host_args = config.host | {"domains": config.hosted}
-judge(config.domains, judge_host(HOST, host_args, None))
+try:
+    # Every domain is judged before the first resource of any is registered.
+    judge(config.domains, judge_host(HOST, host_args, None))
+except Refused as refused:
+    raise refused.after_brakes(publish) from None
 
 host = PolicyHost(HOST, host_args)
 for domain in config.domains:
-    shared = {"bucket": host.bucket_name, "target": host.target}
-    published = MtaSts(domain["domain"], domain | {"host": shared})
-    outputs = {"id": published.policy_id, "policy": published.policy_body, "removable_from": published.removable_from}
-    pulumi.export(domain["domain"], outputs)
+    publish(domain | {"host": {"bucket": host.bucket_name, "target": host.target}})

@@ -10,6 +10,7 @@ import pulumi
 
 from mta_sts import (
     Finding,
+    Mode,
     MtaStsError,
     Severity,
     check_different,
@@ -43,19 +44,53 @@ from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
 from pulumi_mta_sts.preflight import not_ready, seen_now
+from pulumi_mta_sts.stack_state import in_state
 
 _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
 
 NOW = "now"
+_STRICTNESS = (Mode.NONE, Mode.TESTING, Mode.ENFORCE)
 _CLOCK_TOLERANCE = 300.0
 _AFTER_RETRACTION = "publish `mode: none` first"
+LEDGER_UNREAD = frozenset({"ledger-unreadable", "ledger-account", "ledger-credentials"})
+"""Findings that say why the policies served so far are not known."""
 
 T = TypeVar("T")
 
 
 class Refused(pulumi.InputPropertiesError, pulumi.RunError):
-    """Bad inputs, with property paths; the engine prints the message without a stack trace."""
+    """Bad inputs, with property paths; the engine prints the message without a stack trace.
+
+    `brakes` are the arguments of those domains whose senders are only let go, and whom none of the problems concerns.
+    """
+
+    def __init__(
+        self, problems: Sequence[Finding], brakes: Sequence[dict[str, Any]] = (), done: str = "nothing was changed"
+    ) -> None:
+        lines = "\n".join(f"  {problem.path}: {problem.message} [{problem.rule}]" for problem in problems)
+        super().__init__(
+            f"MTA-STS: {len(problems)} problem(s), {done}:\n{lines}",
+            [{"property_path": problem.path, "reason": problem.message} for problem in problems],
+        )
+        self.brakes = brakes
+        self._problems = problems
+
+    def after_brakes(self, publish: Callable[[dict[str, Any]], object]) -> "Refused":
+        """Publish the brakes, without their host, and return the error to be raised then.
+
+        A brake waits for no other domain; and what a program has not registered when it fails stays as it is.
+        """
+        for domain in self.brakes:
+            publish(domain)
+        if not self.brakes:
+            return self
+        braked = ", ".join(domain["domain"] for domain in self.brakes)
+        if pulumi.runtime.is_dry_run():
+            done = f"nothing is changed but by the brake of {braked}, with `pulumi up --skip-preview`"
+        else:
+            done = f"nothing was changed but by the brake of {braked}"
+        return Refused(self._problems, self.brakes, done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +127,8 @@ class Judged:
     live_id: LiveId | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What the policy object notes beside the policy; see `mta_sts.ledger`."""
+    braking: bool = False
+    """Whether this change only lets senders go: what is wrong with the live world does not stop it."""
     removable_from: str = NOW
     """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
 
@@ -165,11 +202,16 @@ def judge(
         per_domain[index] += findings
         warn(config.domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
-    braking = all(_needs_no_ledger(each) for each in judged)
-    unread = [weakened(finding) for finding in unread] if braking else unread
+    if all(_needs_no_ledger(each) for each in judged):
+        unread = [_as_warning(finding) for finding in unread]
     warn("MTA-STS", unread)
     found += unread
-    raise_together(found)
+    brakes = [
+        {**domain, "host": {"bucket": host.bucket, "target": each.existing["policy-host"].content}}
+        for domain, each, findings in zip(domains, judged, per_domain, strict=True)
+        if each.braking and host.bucket and "policy-host" in each.existing and not errors(findings)
+    ]
+    raise_together(found, brakes)
     return judged
 
 
@@ -204,15 +246,43 @@ def _not_due(
 
 
 def _needs_no_ledger(judged: Judged) -> bool:
-    """Whether a domain is let go (the brake: what can't be read never holds it up), or stays as it is."""
-    live_id = judged.live_id
-    unchanged = live_id is not None and live_id.id == judged.policy_id
-    return unchanged or (live_id is not None and judged.config.mode != "enforce")
+    """Whether a domain's senders are only let go, or it stays as it is."""
+    unchanged = judged.live_id is not None and judged.live_id.id == judged.policy_id
+    return unchanged or judged.braking
 
 
-def weakened(finding: Finding) -> Finding:
-    """Return the finding about an unreadable ledger as a warning, any other as it is."""
-    return replace(finding, severity=Severity.WARNING) if finding.rule == "ledger-unreadable" else finding
+def _is_weakening(
+    config: DomainConfig,
+    retiring: Sequence[str],
+    live_mx: Sequence[dns.LiveRecord],
+    versions: Sequence[PolicyVersion],
+    live_id: LiveId | None,
+) -> bool:
+    """Whether a change is the brake: it lowers the mode, and takes nothing from senders that do not look.
+
+    No pattern of the policy that senders are shown now may go (except to `none`, which has none), and no MX record
+    that has been declared until now. Where that policy is not known, it may be one to enforce, and any other.
+    """
+    if live_id is None:
+        return False
+    declared = {entry.host for entry in config.mx}
+    if config.manage_mx and any(mx.comment == dns.MARK and mx.content not in declared for mx in live_mx):
+        return False
+    shown = next((version.policy for version in versions if version.id == live_id.id), None)
+    if shown is None:
+        return config.mode is not Mode.ENFORCE
+    patterns = [*config.policy.mx, *retiring]
+    kept = all(any(pattern in (one, f"*.{one.partition('.')[2]}") for pattern in patterns) for one in shown.mx)
+    return _STRICTNESS.index(config.mode) < _STRICTNESS.index(shown.mode) and (kept or config.mode is Mode.NONE)
+
+
+def ledger_as_warning(finding: Finding) -> Finding:
+    """Return a finding about an unread ledger as a warning, any other as it is."""
+    return _as_warning(finding) if finding.rule in LEDGER_UNREAD else finding
+
+
+def _as_warning(finding: Finding) -> Finding:
+    return replace(finding, severity=Severity.WARNING)
 
 
 def collect(found: list[Finding], read: Callable[[], T], otherwise: T) -> T:
@@ -233,15 +303,11 @@ def warn(subject: str, findings: Sequence[Finding]) -> None:
             pulumi.log.warn(f"{subject}: {finding.message} [{finding.rule}]")
 
 
-def raise_together(findings: Sequence[Finding]) -> None:
-    """Raise Refused with all errors, if there are any."""
+def raise_together(findings: Sequence[Finding], brakes: Sequence[dict[str, Any]] = ()) -> None:
+    """Raise Refused with all errors, if there are any, and with what may go on in spite of them."""
     stopping = errors(dict.fromkeys(findings))
     if stopping:
-        lines = "\n".join(f"  {finding.path}: {finding.message} [{finding.rule}]" for finding in stopping)
-        raise Refused(
-            f"MTA-STS: {len(stopping)} problem(s), nothing was changed:\n{lines}",
-            [{"property_path": finding.path, "reason": finding.message} for finding in stopping],
-        )
+        raise Refused(stopping, brakes)
 
 
 def known_zones(
@@ -326,8 +392,6 @@ def _judge_domain(
     adopted = set((newest.metadata.get(ADOPTED_METADATA, "") if newest else "").split())
     existing, findings = _existing(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
-    if not config.adopt:
-        findings += [_exists_already(role, record) for role, record in foreign.items()]
     live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
     ttls = [dns.effective_ttl(record.ttl) for record in live_mx]
     mx_ttl = max([newest.seconds(MX_TTL_METADATA) if newest else 0, *ttls])
@@ -336,6 +400,15 @@ def _judge_domain(
     retiring = retiring_hosts(config.policy.mx, hosts, next(iter(versions), None))
     findings += _mx_findings(config, [host.host for host in hosts], retiring)
     live_id = _live_id(existing.get("sts-record"))
+    braking = _is_weakening(config, retiring, live_mx, versions, live_id)
+    held_back: frozenset[str] = frozenset()
+    if foreign and not config.adopt:
+        if braking:  # a record that the state holds is ours, whatever was done to it
+            foreign = {role: one for role, one in foreign.items() if not in_state(one.name, one.type, one.content)}
+        braking = braking and not foreign.keys() & set(_PUBLISHING)
+        findings += [_exists_already(role, one) for role, one in foreign.items()]
+        if braking:
+            held_back, foreign = frozenset(foreign), {}
     record = existing.get("sts-record")
     lost = not versions and (served is None or (record is not None and record.ours))
     if lost and served is not None and record is not None:
@@ -353,8 +426,10 @@ def _judge_domain(
     new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
     metadata = _metadata(config, policy_id, newest, live_id, live_mx)
     after = _versions_after(versions, policy_id, metadata)
-    held_back, waits = _not_due(config, new_mx, after, live_id) if versions else (frozenset(), [])
-    findings += waits
+    if versions:
+        not_due, waits = _not_due(config, new_mx, after, live_id)
+        held_back |= not_due
+        findings += waits
     if foreign.keys() & set(_PUBLISHING):
         # Senders still see another host or id. Nothing new may appear that makes them fetch or use what is ours.
         foreign |= {role: existing[role] for role in _PUBLISHING if role in existing}
@@ -372,9 +447,10 @@ def _judge_domain(
         versions=versions,
         live_id=live_id,
         metadata=metadata | _adopted(foreign),
+        braking=braking,
         removable_from=_AFTER_RETRACTION if lost else _removable_from(config, after, live_id),
     )
-    return judged, findings
+    return judged, [_as_warning(finding) for finding in findings] if braking else findings
 
 
 def _metadata(
@@ -557,7 +633,8 @@ def _existing_mx(
     declared = {entry.host for entry in config.mx}
     existing: dict[str, dns.LiveRecord] = {}
     findings: list[Finding] = []
-    for record in (record for record in live if record.name == config.domain and record.type == "MX"):
+    at_domain = [record for record in live if record.name == config.domain and record.type == "MX"]
+    for record in sorted(at_domain, key=lambda record: not record.ours):
         role = f"mx-{record.content}"
         if role in existing:
             findings.append(_in_the_way(record, f"{existing[role]} names the same host"))
@@ -565,6 +642,8 @@ def _existing_mx(
             existing[role] = record
         elif not record.ours:
             findings.append(_in_the_way(record, "this MX is live but not declared in `mx`: declare it"))
+    if config.mode is not Mode.ENFORCE:  # nobody refuses it yet
+        findings = [_as_warning(finding) for finding in findings]
     return existing, findings
 
 
@@ -587,6 +666,7 @@ def _existing_text(
     if len(wanted) > 1:
         # RFC 8461 §3.1, RFC 8460 §3: not exactly one record means none.
         findings += [_in_the_way(record, f"{len(wanted)} {version} records stand at {name}") for record in wanted]
+        wanted = [record for record in wanted if record.ours]
     return (wanted[0] if len(wanted) == 1 else None), findings
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import NotRequired, TypedDict
@@ -21,13 +22,14 @@ from pulumi_mta_sts.judgement import (
     collect,
     find_zone_id,
     known_zones,
+    ledger_as_warning,
     ledger_of,
     live_id_at,
     raise_together,
     warn,
-    weakened,
 )
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.stack_state import certificate_in_state
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 """CloudFront's managed cache policy: an edge that keeps nothing can't serve yesterday's file under today's id."""
@@ -161,17 +163,22 @@ def judge_host(
         unknown: tuple[list[str], bool] = ([], True)
         kept, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, findings, opts), unknown)
     # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
-    findings += [weakened(finding) for finding in unread]
+    findings += [ledger_as_warning(finding) for finding in unread]
     findings += _too_many(len(entries) + len(kept), args.get("certificate_names"))
     live, unreadable = dns.records(
         [zone_id for zone_id in zone_ids.values() if isinstance(zone_id, str) and zone_id], opts
     )
     findings += unreadable
-    for domain, zone_id in zone_ids.items():
-        if domain in kept:
-            continue
-        stopping = caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
-        findings += [Finding(f.rule, f"{places[domain]}{f.path}", f.message) for f in stopping]
+    stopping = [
+        replace(finding, path=f"{places[domain]}{finding.path}")
+        for domain, zone_id in zone_ids.items()
+        if domain not in kept
+        for finding in caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
+    ]
+    if stopping and certificate_in_state(f"{name}-certificate") == {_policy_host(domain) for domain in zone_ids}:
+        # It stands, and no new one is asked for; but it can't be renewed.
+        stopping = [replace(finding, severity=Severity.WARNING) for finding in stopping]
+    findings += stopping
     if zone_ids and min(len(_policy_host(domain)) for domain in zone_ids) > _LONGEST_FIRST_NAME:
         message = (
             f"no policy host name is at most {_LONGEST_FIRST_NAME} characters long, as ACM demands of a certificate's "

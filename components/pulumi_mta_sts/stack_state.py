@@ -1,5 +1,8 @@
 """What the stack's own state holds already. A program can't see it; the engine's own function can be asked."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pulumi
 
 from mta_sts import Finding, MtaStsError
@@ -7,28 +10,59 @@ from pulumi_mta_sts.live import once_a_run
 
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _RECORD = "mta-sts:index:MtaSts$cloudflare:index/dnsRecord:DnsRecord"
+_CERTIFICATE = "$aws:acm/certificate:Certificate"
 
 
 def names_in_state() -> frozenset[str]:
-    """Return the names of the domains' DNS records that are in this stack's state, read once a run.
+    """Return the names of the domains' DNS records that are in this stack's state.
 
     A record that is there must not be imported: its id in the state is not the one that an import takes, so the
     engine imports a second time, "replaces", and deletes the record, which is the same one, at Cloudflare.
     Raises MtaStsError where the state can't be read.
     """
-    return once_a_run(("names-in-state",), _read)
+    return frozenset(_of(_RECORD))
 
 
-def _read() -> frozenset[str]:
+def in_state(name: str, kind: str, content: str) -> bool:
+    """Whether a domain's record is in this stack's state, whoever touched it since: an MX by its host too.
+
+    Where the state can't be read it is taken for another's.
+    """
+    try:
+        records = _of(_RECORD).values()
+    except MtaStsError:
+        return False
+    return any(
+        (record.get("name"), record.get("type")) == (name, kind) and (kind != "MX" or record.get("content") == content)
+        for record in records
+    )
+
+
+def certificate_in_state(name: str) -> frozenset[str]:
+    """Return the names on a certificate of this stack's state, none where it is not there or can't be read."""
+    try:
+        certificate = _of(_CERTIFICATE).get(name, {})
+    except MtaStsError:
+        return frozenset()
+    names = [certificate.get("domainName"), *(certificate.get("subjectAlternativeNames") or ())]
+    return frozenset(str(each) for each in names if each)
+
+
+def _of(kind: str) -> dict[str, Mapping[str, Any]]:
+    """Return the outputs of the state's resources of one type, by name."""
+    resources = once_a_run(("state",), _read).items()
+    parts = [(urn.split("::"), resource) for urn, resource in resources]
+    return {part[-1]: resource.get("outputs") or {} for part, resource in parts if part[2].endswith(kind)}
+
+
+def _read() -> Mapping[str, Mapping[str, Any]]:
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     try:
         answer = pulumi.runtime.invoke(_FUNCTION, {"stackName": stack}).value
-        urns = list((answer or {})["outputs"])
+        return dict((answer or {})["outputs"])
     except Exception as error:
         message = (
             f"the state of {stack} can't be read ({' '.join(str(error).split())[-200:]}), and a record that is in it "
             "must not be imported again; run it again, or leave `adopt` out where everything is adopted"
         )
         raise MtaStsError("state", [Finding("state-unreadable", "adopt", message)]) from error
-    parts = [urn.split("::") for urn in urns]
-    return frozenset(part[-1] for part in parts if part[2].endswith(_RECORD))

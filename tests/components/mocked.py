@@ -63,8 +63,8 @@ class Answer(grpc.RpcError):
 class World(mocks.Mocks):
     """Zones, records, served policies and the account; `failing` maps a function (or `s3`, `sts`) to its error.
 
-    `state` are the URNs that the stack's state holds; `mail_hosts` what is wrong with MX hosts: cause and words, or
-    nothing where a host has no address.
+    `state` are the outputs by URN that the stack's state holds; `mail_hosts` what is wrong with MX hosts: cause and
+    words, or nothing where a host has no address.
     """
 
     zones: dict[str, str] = field(default_factory=lambda: {"zone-1": "example.com"})
@@ -73,7 +73,7 @@ class World(mocks.Mocks):
     versions: dict[str, tuple[str, dict[str, str] | None]] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
     written: datetime = field(default_factory=lambda: datetime.now(UTC))
-    state: list[str] = field(default_factory=list)
+    state: dict[str, dict[str, Any]] = field(default_factory=dict)
     account: str = ACCOUNT
     own_account: str = ACCOUNT
     failing: dict[str, Any] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class World(mocks.Mocks):
         if args.token == RECORDS:
             return {"results": self.records.get(args.args["zoneId"], [])}
         if args.token == STATE:
-            return {"outputs": {urn: {} for urn in self.state}}
+            return {"outputs": {urn: {"outputs": outputs} for urn, outputs in self.state.items()}}
         assert args.token == CALLER
         return {"accountId": self.account}
 

@@ -112,9 +112,9 @@ def test_a_record_in_the_state_is_not_imported_again(world: World, comment: str,
     """The engine would take it for a replacement, and delete the live record afterwards."""
     world.has("CNAME", "mta-sts.example.com", TARGET, comment=comment)
     args: dict[str, Any] = GOOD | {"adopt": True}
-    world.state = [URN.format(parent=parent, role="tlsrpt-record")]
+    world.state = {URN.format(parent=parent, role="tlsrpt-record"): {}}
     assert "zone-1/zone-1-record-1" == deploy(world, lambda: MtaSts("mail", args))["mail-policy-host"].request.importId
-    world.state.append(URN.format(parent=parent, role="policy-host"))
+    world.state[URN.format(parent=parent, role="policy-host")] = {}
     assert "" == deploy(world, lambda: MtaSts("mail", args))["mail-policy-host"].request.importId
 
 

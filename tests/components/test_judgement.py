@@ -89,22 +89,25 @@ def test_two_sts_records_are_both_named(world: World, adopt: bool) -> None:
     """Senders see no policy at all (RFC 8461 §3.1), even if one of them is ours."""
     world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=1"', comment=OWN)
     world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=2"')
-    message, _ = refused(world, {"adopt": adopt})
+    message, _ = refused(world, ENFORCE | {"adopt": adopt})
     assert "2 v=STSv1 records" in message
     assert "zone-1-record-1" in message
     assert "zone-1-record-2" in message
 
 
 def test_managed_mx_records_leave_none_of_others(world: World) -> None:
-    """An MX that nobody declared, and a second record for one host, are named."""
+    """An MX that nobody declared, and a second record for one host, are named: before `enforce` as a warning."""
     world.has("MX", "example.com", "mx1.example.com", priority=10.0)
     world.has("MX", "example.com", "mx1.example.com", priority=20.0)
     world.has("MX", "example.com", "intruder.example", priority=5.0)
-    managed = {"manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}], "adopt": True}
-    message, _ = refused(world, managed)
+    managed = GOOD | {"manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}], "adopt": True}
+    message, _ = refused(world, managed | {"mode": "enforce", "acknowledge": "tested"})
     assert "2 problem(s)" in message
     assert "intruder.example" in message
     assert "names the same host" in message
+    run = deploy(world, lambda: MtaSts("mail", managed))
+    assert 2 == sum("record-in-the-way" in warning for warning in run.warnings)
+    assert "mail-mx-intruder.example" not in run
 
 
 def test_a_live_mx_that_no_pattern_covers_stops_enforce_only(world: World) -> None:
@@ -365,7 +368,7 @@ def test_a_record_of_ours_without_a_policy_in_the_bucket_is_refused(world: World
 def test_a_clock_that_is_behind_is_refused(world: World) -> None:
     """Waits counted with it would be too short."""
     ours(world, SERVED, modifiedOn="2999-01-01T00:00:00Z")
-    message, paths = refused(world, {})
+    message, paths = refused(world, ENFORCE)
     assert "domains[0].domain" in paths
     assert "[clock-behind]" in message
 

@@ -11,17 +11,28 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mta_sts import parse_policy
-from tests.sandbox.test_main_job import OWN
+from sandbox.senders import TEMPERAMENTS, sender_in
+from tests.sandbox.conftest import REASON
+from tests.sandbox.test_main_job import GOOGLE, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandbox.deployment import Deployment
     from sandbox.world.client import World
+    from tests.sandbox.conftest import Cloudflare
 
 pytestmark = pytest.mark.engine
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+
+
+def brake(world: World) -> None:
+    """Run the first command of the runbook's first page."""
+    block = re.search(r"```\n(pulumi config set .*)\n(pulumi up .*)\n```", RUNBOOK.read_text(encoding="utf-8"))
+    assert block
+    command = shlex.split(block[1].replace("--stack prod", "--stack sandbox"))
+    subprocess.run(command, cwd=world.folder / "work", check=True, capture_output=True)
 
 
 def test_the_brake_takes_one_setting_and_one_update(world: World, deploy: Callable[..., Deployment]) -> None:
@@ -31,18 +42,63 @@ def test_the_brake_takes_one_setting_and_one_update(world: World, deploy: Callab
     world.advance(86_400)
     begun = world.now()
 
-    block = re.search(r"```\n(pulumi config set .*)\n(pulumi up .*)\n```", RUNBOOK.read_text(encoding="utf-8"))
-    assert block
-    command = shlex.split(block[1].replace("--stack prod", "--stack sandbox"))
     world.fault("api", r"s3 GET /policy-host-sandbox-\d+/?$", "denied")
     unproved = deploy(OWN | {"mx": OWN["mx"][:1]}).up()
     assert "ledger-unreadable" in unproved.errors  # any other change is held up by that
 
     deployment = deploy(OWN)
-    subprocess.run(command, cwd=world.folder / "work", check=True, capture_output=True)
+    brake(world)
     braked = deployment.up()
     assert braked.ok, braked.errors
 
     policies = [event for event in world.timeline() if event["domain"] == "example.com" and event["kind"] == "policy"]
     assert "testing" == parse_policy(policies[-1]["value"]).mode
     assert 60 > world.now() - begun
+
+
+def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
+    world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """A stray MX, another text, no ledger, and another domain that is refused: senders deliver, and nothing is lost."""
+    enforced = GOOGLE | {"mode": "enforce", "acknowledge": REASON}
+    assert deploy(OWN, enforced).up().ok
+    senders = [sender_in(world, TEMPERAMENTS[each]) for each in ("diligent", "renewing")]
+
+    def outcomes(domain: str = "example.com") -> set[str]:
+        return {sender.deliver(domain).outcome for sender in senders}
+
+    assert {"delivered"} == outcomes() | outcomes(GOOGLE["domain"])
+    world.advance(86_400)
+    for host in ("mx1", "mx2"):
+        world.fault("mail", f"{host}.example.com", "expired")
+    assert {"refused"} == outcomes()
+
+    world.fault("api", r"s3 GET /policy-host-sandbox-\d+/?$", "denied")
+    cloudflare.add("example.com", "MX", "example.com", "stray.example.net", priority=90)
+    cloudflare.add("example.com", "TXT", "_mta-sts.example.com", '"verification=1"')
+    cloudflare.add(GOOGLE["domain"], "MX", GOOGLE["domain"], "stray.example.net", priority=90)
+    deployment = deploy(OWN, enforced)
+    before = deployment.resources()
+    brake(world)
+    assert "`pulumi up --skip-preview`" in deployment.preview().errors
+    braked = deployment.up(continue_on_error=True)
+
+    assert {"delivered"} == outcomes()
+    assert {"delivered"} == outcomes(GOOGLE["domain"])
+    assert "nothing was changed but by the brake of example.com" in braked.errors
+    assert "domains[1].mx: live MX host stray.example.net" in braked.errors
+    assert ["example.com-policy", "example.com-sts-record"] == [step.name for step in braked.changes]
+    kept = {(one["urn"], one.get("protect")) for one in before}
+    assert kept == {(one["urn"], one.get("protect")) for one in deployment.resources()}
+    assert not deployment.destroy(continue_on_error=True).ok
+    assert kept == {(one["urn"], one.get("protect")) for one in deployment.resources()}
+
+    world.clear_faults()
+    for zone, name in ((GOOGLE["domain"], GOOGLE["domain"]), ("example.com", "_mta-sts.example.com")):
+        for record in cloudflare.records(zone, name):
+            if "stray" in record["content"] or "verification" in record["content"]:
+                cloudflare.call("DELETE", f"/zones/{cloudflare.zone(zone)}/dns_records/{record['id']}")
+    deployment = deploy(OWN | {"mode": "testing"}, enforced)
+    later = deployment.up()
+    assert later.ok, later.errors
+    assert [] == later.changes
