@@ -50,6 +50,8 @@ class Zones:
         found = self._presented(self._cloudflare.at(name))
         if name in MAIL_HOSTS or name in NAME_SERVERS or name in self._edge_names():
             found += self._our_addresses(_EDGE_TTL)
+        if name == ".":  # the root, which every resolver knows
+            found += [("NS", 86_400, f"{server}.") for server in NAME_SERVERS]
         if name in self._cloudflare.zones:
             soa = f"{NAME_SERVERS[0]}. dns.cloudflare.com. 1 10000 2400 604800 {NEGATIVE_TTL}"
             found += [("SOA", NEGATIVE_TTL, soa), *(("NS", 86_400, f"{server}.") for server in NAME_SERVERS)]
@@ -58,7 +60,8 @@ class Zones:
     def exists(self, name: str) -> bool:
         """Whether a name stands in DNS itself, with records or above some."""
         return (
-            self._cloudflare.exists(name)
+            name == "."
+            or self._cloudflare.exists(name)
             or name in self._cloudflare.zones
             or any(host == name or host.endswith(f".{name}") for host in (*MAIL_HOSTS, *NAME_SERVERS))
             or name in self._edge_names()
@@ -195,9 +198,11 @@ class DnsServer(asyncio.DatagramProtocol):
         fault = self._fault(name)
         if fault == "silent":
             return None
-        if fault in ("servfail", "lame"):
-            # A lame server was delegated a zone that it does not serve: it refuses, and is no authority.
-            reply.set_rcode(dns.rcode.SERVFAIL if fault == "servfail" else dns.rcode.REFUSED)
+        # A lame server was delegated a zone that it does not serve: it refuses, and is no authority. A resolver knows
+        # the delegation then, and nothing else of the zone.
+        lame = fault == "lame" and (self._server or kind != "NS")
+        if fault == "servfail" or lame:
+            reply.set_rcode(dns.rcode.REFUSED if lame and self._server else dns.rcode.SERVFAIL)
             return reply
         reply.flags |= dns.flags.AA
         try:

@@ -7,6 +7,7 @@ import base64
 import json
 import ssl
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from sandbox.world.faults import Faults
 
 _HANG = 3600.0
-_CERTIFICATE_FAULTS = ("expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate")
+_TLS_FAULTS = ("expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "tls-1.0")
 _ERROR = "text/html"
 # A promise has settled when the evaluation ends: CloudFront gives functions nothing to wait for.
 _CALL = """var __result; Promise.resolve().then(() => handler(%s)).then(
@@ -171,9 +172,19 @@ class Edge:
 
     async def start(self, address: str) -> int:
         """Listen on a free port of a loopback address and return it."""
-        refuse_all = self._authority.context(("edge.invalid",))
+        loop = asyncio.get_running_loop()
+        refuse_all = self._authority.context(("edge.invalid",), "tls-1.0")
         refuse_all.sni_callback = self._choose
-        server = await asyncio.start_server(self._serve, address, 0, ssl=refuse_all)
+
+        def connect() -> asyncio.Protocol:
+            old = "tls-1.0" in self._faults.edge.values()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                refuse_all.minimum_version = ssl.TLSVersion.TLSv1 if old else ssl.TLSVersion.TLSv1_2
+                refuse_all.maximum_version = ssl.TLSVersion.TLSv1 if old else ssl.TLSVersion.MAXIMUM_SUPPORTED
+            return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), self._serve, loop=loop)
+
+        server = await loop.create_server(connect, address, 0, ssl=refuse_all)
         port: int = server.sockets[0].getsockname()[1]
         return port
 
@@ -186,7 +197,7 @@ class Edge:
         if certificate is None or certificate["Status"] != "ISSUED" or not certificate_matches(names, host):
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         fault = self._faults.edge.get(host, "")
-        connection.context = self._authority.context(names, fault if fault in _CERTIFICATE_FAULTS else "")
+        connection.context = self._authority.context(names, fault if fault in _TLS_FAULTS else "")
         return None
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -232,8 +243,10 @@ class Edge:
             await writer.drain()
             await asyncio.sleep(0.05)
         if request.method != b"HEAD":
-            writer.write(connection.send(h11.Data(data=answer.body)) or b"")
-        writer.write(connection.send(h11.EndOfMessage()) or b"")
+            sent = answer.body[: len(answer.body) // 2] if fault == "truncated" else answer.body
+            writer.write(connection.send(h11.Data(data=sent)) or b"")
+        if fault != "truncated":
+            writer.write(connection.send(h11.EndOfMessage()) or b"")
         await writer.drain()
 
     def _answer(self, host: str, request: h11.Request, fault: str, asked: dict[str, str]) -> Answer:
@@ -241,6 +254,8 @@ class Edge:
             return _error(403, "This distribution is not configured to allow the HTTP request method.")
         if fault == "bot-wall" and not asked.get("user-agent"):
             return _error(403, "Please identify yourself.")
+        if fault == "browser-wall" and not asked.get("user-agent", "").startswith("Mozilla/"):
+            return _error(403, "Please wait while we check your browser.")
         if fault == "stale" and host in self._previous:
             return self._previous[host]
         return _spoiled(self.get(host, request.target.decode("latin-1")), fault)

@@ -9,8 +9,9 @@ from typing import Any
 EDGE_FAULTS = (
     "expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "redirect", "not-found",
     "forbidden", "wrong-type", "slow", "reset", "byte-order-mark", "blank-line", "too-large", "endless", "stale",
-    "ipv6-broken", "bot-wall",
+    "ipv6-broken", "bot-wall", "browser-wall", "tls-1.0", "truncated",
 )  # fmt: skip
+"""Of one host, but `tls-1.0` of the whole edge: TLS versions are agreed on before the name is known."""
 MAIL_FAULTS = (
     "expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "no-starttls", "refused",
     "silent", "tls-1.0",

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import h11
@@ -131,7 +132,8 @@ async def _get(
     except ssl.SSLCertVerificationError as error:
         raise FetchError(domain, certificate_cause(error), f"{where}: {error.verify_message}") from error
     except (ssl.SSLError, ConnectionResetError) as error:
-        raise FetchError(domain, FetchCause.TLS, f"{where}: the TLS handshake failed ({error})") from error
+        reason = getattr(error, "reason", "") or str(error) or "the connection was closed"
+        raise FetchError(domain, FetchCause.TLS, f"{where}: the TLS handshake failed ({reason})") from error
     except OSError as error:
         raise FetchError(domain, FetchCause.UNREACHABLE, f"{where}: no connection ({error})") from error
     try:
@@ -161,10 +163,19 @@ async def _get(
                     message = f"{where} serves more than {SIZE_LIMIT} bytes; senders stop there"
                     raise FetchError(domain, FetchCause.TOO_LARGE, message)
     except (h11.RemoteProtocolError, OSError) as error:
-        raise FetchError(domain, FetchCause.HTTP, f"{where}: no whole HTTP response ({error})") from error
+        raise FetchError(domain, FetchCause.HTTP, f"{where}: {_no_response(error)}") from error
     finally:
         writer.transport.abort()
     return content_type, bytes(body), certificate
+
+
+def _no_response(error: h11.RemoteProtocolError | OSError) -> str:
+    """Return in what way an answer is no whole HTTP response; h11 tells by its words alone."""
+    if isinstance(error, OSError) or "closed connection" in str(error) or "ConnectionClosed" in str(error):
+        return "closes the connection before its answer is whole"
+    if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return "sends a header longer than senders read"
+    return f"answers what is no HTTP ({error})"
 
 
 async def _events(connection: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:

@@ -17,6 +17,11 @@ def content_id(body: str | bytes) -> str:
     return _encode(_bytes(body), _CONTENT_LENGTH)
 
 
+def is_own_id(identifier: str) -> bool:
+    """Whether an id has the form of those that `policy_id` makes; others make ids as they like."""
+    return len(identifier) == _CONTENT_LENGTH + _USE_LENGTH and set(identifier) <= set(_ALPHABET)
+
+
 def policy_id(body: str | bytes, replaces: str, epoch: str | int | None = None) -> str:
     """Return the 32 characters to publish a body under: `content_id`, then 8 that make this use of it unique.
 

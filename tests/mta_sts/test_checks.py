@@ -5,21 +5,27 @@ from __future__ import annotations
 import ast
 import asyncio
 import datetime as dt
+import errno
 import json
 import re
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from mta_sts import checks
 from mta_sts.checks import observe
+from mta_sts.checks.certificates import described
 from mta_sts.checks.host import judge_host
-from mta_sts.checks.lookup import Failure, Looked, Said
-from mta_sts.checks.mail import judge_mx, judge_smtp
-from mta_sts.checks.memory import judge_memory, next_history
+from mta_sts.checks.lookup import EVERYTHING, Failure, Looked, Reach, Said
+from mta_sts.checks.mail import judge_mx, judge_smtp, looked_host
+from mta_sts.checks.memory import judge_memory, load_run, next_history
 from mta_sts.checks.observe import Fetched, MailHost, Seen
 from mta_sts.checks.records import judge_agreement, judge_record, judge_reports
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
@@ -28,7 +34,7 @@ from mta_sts.checks.smtp import Session, SmtpCause, start_session
 from mta_sts.checks.targets import read_list
 from mta_sts.checks.writers import to_json, to_junit, to_markdown, to_table
 from mta_sts.cli import main
-from mta_sts.fetch import FetchCause, FetchedPolicy, fetch_policy_async, tls_context
+from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async, tls_context
 from mta_sts.findings import MtaStsError
 from mta_sts.network_options import Network
 from mta_sts.policy import SIZE_LIMIT, Mode, parse_policy
@@ -114,6 +120,15 @@ def test_a_wrong_call_is_named_and_nothing_is_written(
     assert [] == list(tmp_path.iterdir())
 
 
+def test_a_missing_folder_is_named_before_anything_is_checked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """64 at once: the results of a long run would be lost."""
+    monkeypatch.setattr(observe, "Observer", None)
+    assert 64 == main(["check", DOMAIN, "-o", str(tmp_path / "missing" / "out.json")])
+    assert "there is no folder" in capsys.readouterr().err
+
+
 def test_every_bad_domain_of_a_call_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """All at once, not the first."""
     assert 64 == main(["check", "a@b.example", "https://c.example/", "good.example"])
@@ -126,7 +141,10 @@ def test_every_bad_domain_of_a_call_is_named(capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     "text",
     ["", "{}", "[]", '{"domains": [{"domain": "a.example"}]}', "not json",
-     '{"domains": [{"domain": "a.example", "history": [{"id": "1"}]}]}'],
+     '{"domains": [{"domain": "a.example", "history": [{"id": "1"}]}]}',
+     '{"domains": [{"domain": "a.example", "history": null}]}',
+     '{"domains": [{"domain": "a.example", "history": [], "smtp": [{"host": "a"}]}]}',
+     '{"domains": [{"domain": "a.example", "history": [], "smtp": [{"host": "a", "seen": 1, "points": []}]}]}'],
 )  # fmt: skip
 def test_a_last_run_that_is_none_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
     """64, with the file's name."""
@@ -180,10 +198,10 @@ def test_a_certificate_that_ends_soon_is_a_warning(
     leaf = certificate(authority, days, life)
     served = FetchedPolicy(parse_policy(BODY), BODY, "text/plain", leaf)
     session = Session("mx1.example.com", "192.0.2.2", certificate=leaf)
-    host = MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2",)), (session,))
+    host = MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2",)), [session])
     seen = seen_with(authority, fetched=[Fetched("192.0.2.1", "", served)], mail_hosts=[host])
-    assert [("warning", rule) for rule in expected] == rules(judge_host(seen, NOW))
-    assert [("warning", rule) for rule in expected] == rules(judge_smtp(seen, Mode.ENFORCE, NOW))
+    assert [("warning", rule) for rule in expected] == rules(judge_host(seen, NOW, EVERYTHING))
+    assert [("warning", rule) for rule in expected] == rules(judge_smtp(host, Kind.ERROR, NOW, EVERYTHING))
 
 
 def test_edges_that_serve_different_bodies_are_an_error(authority: Authority) -> None:
@@ -194,7 +212,7 @@ def test_edges_that_serve_different_bodies_are_an_error(authority: Authority) ->
         Fetched(address, "", FetchedPolicy(parse_policy(body), body, "text/plain", leaf))
         for address, body in (("192.0.2.1", BODY), ("192.0.2.9", other))
     ]
-    assert [("error", "addresses-differ")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW))
+    assert [("error", "addresses-differ")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW, EVERYTHING))
 
 
 def test_a_body_for_mail_servers_alone_is_a_bot_wall(authority: Authority) -> None:
@@ -205,7 +223,7 @@ def test_a_body_for_mail_servers_alone_is_a_bot_wall(authority: Authority) -> No
         Fetched("192.0.2.1", agent, FetchedPolicy(parse_policy(body), body, "text/plain", leaf))
         for agent, body in (("", BODY), ("Postfix", other))
     ]
-    assert [("error", "bot-wall")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW))
+    assert [("error", "bot-wall")] == rules(judge_host(seen_with(authority, fetched=fetched), NOW, EVERYTHING))
 
 
 @pytest.mark.parametrize(
@@ -229,16 +247,17 @@ def test_the_reporting_record_is_judged(authority: Authority, text: str, expecte
 def test_a_long_ttl_is_a_warning(authority: Authority) -> None:
     """A change stays unseen for that long."""
     seen = seen_with(authority, sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",), ttl=172_800))
-    assert [("warning", "ttl-long")] == rules(judge_record(seen))
+    assert [("warning", "ttl-long")] == rules(judge_record(seen, NOW))
 
 
 def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> None:
     """Where every one is silent, our own network may be to blame; a referral is no fault."""
     name = f"_mta-sts.{DOMAIN}"
     silent = [Said(f"ns{n}.example", "192.0.2.3", name, "TXT", problem="gives no answer") for n in (1, 2)]
-    assert [] == list(judge_agreement(seen_with(authority, said=silent)))
+    assert [] == list(judge_agreement(seen_with(authority, said=silent), EVERYTHING))
     heard = Said("ns3.example", "192.0.2.4", name, "TXT", ("v=STSv1; id=1;",))
-    assert [("warning", "name-server-lame")] * 2 == rules(judge_agreement(seen_with(authority, said=[*silent, heard])))
+    found = judge_agreement(seen_with(authority, said=[*silent, heard]), EVERYTHING)
+    assert [("warning", "name-server-lame")] * 2 == rules(found)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +279,11 @@ def test_mx_records_are_judged(authority: Authority, values: tuple[str, ...], ex
     [(SmtpCause.NO_ROUTE, "skipped"), (SmtpCause.NOT_TALKING, "skipped"), (SmtpCause.STARTTLS_FAILS, "error"),
      (SmtpCause.TLS, "error"), (SmtpCause.NO_CONNECTION, "error"), (FetchCause.CERTIFICATE_UNTRUSTED, "error")],
 )  # fmt: skip
-def test_each_smtp_cause_has_its_weight_and_way_out(authority: Authority, cause: SmtpCause, kind: str) -> None:
+def test_each_smtp_cause_has_its_weight_and_way_out(cause: SmtpCause, kind: str) -> None:
     """What tells of us, not of the host, is skipped."""
-    sessions = tuple(Session("mx1.example.com", address, cause, "x") for address in ("192.0.2.2", "192.0.2.3"))
+    sessions = [Session("mx1.example.com", address, cause, "x") for address in ("192.0.2.2", "192.0.2.3")]
     host = MailHost("mx1.example.com", Looked("mx1.example.com", "A", ("192.0.2.2", "192.0.2.3")), sessions)
-    (point,) = judge_smtp(seen_with(authority, mail_hosts=[host]), Mode.ENFORCE, NOW)
+    (point,) = judge_smtp(host, Kind.ERROR, NOW, EVERYTHING)
     assert kind == point.kind
     assert len(point.message.partition(";")[2]) > 10
 
@@ -300,6 +319,286 @@ def test_an_older_policy_is_forgotten_when_nobody_can_hold_it(authority: Authori
 def test_no_memory_says_nothing(authority: Authority) -> None:
     """Without versions there is nothing to compare with."""
     assert [] == list(judge_memory(seen_with(authority), [], "1", NOW))
+
+
+# --- What an earlier run hands over
+
+
+def mail_host(*sessions: Session, name: str = "mx1.example.com", **more: Any) -> MailHost:
+    """Return an MX host with an address for each session."""
+    addresses = tuple(session.address for session in sessions)
+    return MailHost(name, Looked(name, "A", addresses, **more), list(sessions))
+
+
+def handed_over(report: DomainReport, folder: Path) -> Known:
+    """Return what the next run knows of a report, by way of its JSON."""
+    file = folder / "last.json"
+    file.write_text(to_json([report], [], NOW), encoding="utf-8")
+    last = load_run(file)
+    return Known(before=last.histories, smtp=last.smtp)
+
+
+def test_a_fault_at_an_mx_host_reaches_the_run_that_may_not_look(authority: Authority, tmp_path: Path) -> None:
+    """The error of the host that may use port 25 is the error of each run it hands over to, also the one after."""
+    expired = Session("mx1.example.com", "192.0.2.2", FetchCause.CERTIFICATE_EXPIRED, "has expired")
+    first = judge(seen_with(authority, mail_hosts=[mail_host(expired)]), Known(), NOW)
+    assert (NOW, "errors") == (first.smtp_seen, first.verdict)
+    report = first
+    for hours in (1, 2):
+        unseen = seen_with(authority, smtp=False, mail_hosts=[mail_host_unasked()])
+        report = judge(unseen, handed_over(report, tmp_path), NOW + dt.timedelta(hours=hours))
+        assert [("error", "smtp-certificate-expired"), ("note", "smtp-seen-before")] == rules(report.points)
+        assert 1 == str(report.points[0]).count("(found by an earlier run)")
+        assert (NOW, "errors") == (report.smtp_seen, report.verdict)
+    late = judge(unseen, handed_over(report, tmp_path), NOW + dt.timedelta(hours=49))
+    assert [("error", "smtp-certificate-expired"), ("skipped", "smtp-not-seen-lately")] == rules(late.points)
+    good = mail_host(Session("mx1.example.com", "192.0.2.2", certificate=certificate(authority, 60)))
+    mended = judge(seen_with(authority, mail_hosts=[good]), handed_over(report, tmp_path), NOW)
+    assert ([], NOW) == (list(mended.points), mended.smtp_seen)
+
+
+def mail_host_unasked(name: str = "mx1.example.com", **more: Any) -> MailHost:
+    """Return an MX host that has an address and was not looked at."""
+    return MailHost(name, Looked(name, "A", ("192.0.2.2",), **more))
+
+
+def test_an_mx_host_that_nobody_looked_at_yet_is_named(authority: Authority, tmp_path: Path) -> None:
+    """It came after the run that handed over; and one that has gone takes what was found there with it."""
+    expired = Session("mx1.example.com", "192.0.2.2", FetchCause.CERTIFICATE_EXPIRED, "has expired")
+    known = handed_over(judge(seen_with(authority, mail_hosts=[mail_host(expired)]), Known(), NOW), tmp_path)
+    body = BODY.replace(b"mx1", b"mx2")
+    moved = seen_with(
+        authority,
+        body,
+        smtp=False,
+        mx=Looked(DOMAIN, "MX", ("10 mx2.example.com",)),
+        sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=2;",)),
+        mail_hosts=[mail_host_unasked("mx2.example.com")],
+    )
+    report = judge(moved, Known(smtp=known.smtp), NOW)
+    (point,) = report.points
+    assert ("skipped", "smtp-not-seen-lately") == (point.kind, point.rule)
+    assert "mx2.example.com were NOT looked at" in point.message
+    assert ({}, None) == (report.smtp, report.smtp_seen)
+
+
+GOOD = Session("mx1.example.com", "192.0.2.2", greeted=True)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mx": Looked(DOMAIN, "MX", failure=Failure.TIMEOUT), "mail_hosts": None},
+        {"mx": None, "mail_hosts": None, "in_time": False},
+        {"mail_hosts": [MailHost("mx1.example.com", Looked("mx1.example.com", "A", failure=Failure.SERVFAIL))]},
+        {"mail_hosts": [MailHost("mx1.example.com", Looked("mx1.example.com", "A"))]},
+        {"mail_hosts": [mail_host_unasked()], "in_time": False},
+        {"mail_hosts": [mail_host(replace(GOOD, cause=SmtpCause.NOT_TALKING))]},
+        {"mail_hosts": [mail_host(replace(GOOD, cause=SmtpCause.SILENT))]},
+        {"mail_hosts": [mail_host(replace(GOOD, cause=SmtpCause.NO_ROUTE))]},
+        {"mx": Looked(DOMAIN, "MX", ("10 mx1.example.com", "20 mx2.example.com")),
+         "mail_hosts": [mail_host(replace(GOOD, cause=SmtpCause.TLS)), mail_host_unasked("mx2.example.com")]},
+    ],
+)  # fmt: skip
+def test_nobody_has_looked_where_nobody_could(authority: Authority, tmp_path: Path, more: dict[str, Any]) -> None:
+    """The date stands only where TLS was judged at each MX host; what was known before is kept."""
+    assert judge(seen_with(authority, **more), Known(), NOW).smtp_seen is None
+    known = handed_over(judge(seen_with(authority, mail_hosts=[mail_host(replace(GOOD, cause=SmtpCause.TLS))]),
+                              Known(), NOW), tmp_path)  # fmt: skip
+    later = judge(seen_with(authority, **more), known, NOW + dt.timedelta(hours=1))
+    assert later.smtp["mx1.example.com"].seen in (NOW, NOW + dt.timedelta(hours=1))
+    assert (len(later.mx) == 1) is (later.smtp_seen is not None)
+
+
+def test_an_enforce_policy_that_senders_hold_gives_the_weight(authority: Authority) -> None:
+    """Testing is served, and senders that hold enforce still refuse a host with an expired certificate."""
+    expired = mail_host(Session("mx1.example.com", "192.0.2.2", FetchCause.CERTIFICATE_EXPIRED, "has expired"))
+    before = next_history([], seen_with(authority), "1", NOW)
+    body = BODY.replace(b"enforce", b"testing").replace(b"1209600", b"86400")
+    served = seen_with(
+        authority, body, mail_hosts=[expired], sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=2;",))
+    )
+    for known, kind in ((Known(before={DOMAIN: before}), "error"), (Known(), "warning")):
+        assert (kind, "smtp-certificate-expired") in rules(judge(served, known, NOW).points)
+
+
+# --- What tells of this machine, not of the other side
+
+OFF = OSError(errno.EHOSTUNREACH, "No route to host")
+
+
+def unfetched(address: str, cause: FetchCause, error: OSError | None = None) -> Fetched:
+    """Return a fetch that ended in an error."""
+    failed = FetchError(DOMAIN, cause, f"{HOST} at {address}: no connection")
+    failed.__cause__ = error
+    return Fetched(address, "", error=failed)
+
+
+@pytest.mark.parametrize(
+    ("error", "ipv6", "both", "expected"),
+    [
+        (OSError(errno.ENETUNREACH, ""), True, True, [("note", "no-route")]),
+        (OSError(errno.ENETUNREACH, ""), True, False, [("skipped", "no-route")]),
+        (OFF, False, True, [("note", "no-route")]),
+        (OFF, False, False, [("skipped", "no-route")]),
+        (OFF, True, True, [("error", "fetch-only-ipv6-broken")]),
+        (OFF, True, False, [("error", "fetch-unreachable")]),
+        (ConnectionRefusedError(errno.ECONNREFUSED, ""), False, True, [("error", "fetch-only-ipv6-broken")]),
+    ],
+)  # fmt: skip
+def test_an_address_family_that_this_machine_lacks_blames_nobody(
+    *, authority: Authority, error: OSError, ipv6: bool, both: bool, expected: list[tuple[str, str]]
+) -> None:
+    """A note where another address was seen, skipped where none was; a fault where IPv6 does work here."""
+    good = seen_with(authority).fetched or []
+    fetched = [*(good if both else []), unfetched("2001:db8::1", FetchCause.UNREACHABLE, error)]
+    addresses = tuple(one.address for one in fetched)
+    seen = seen_with(authority, host=Looked(HOST, "A", addresses), fetched=fetched)
+    assert expected == rules(judge_host(seen, NOW, Reach(ipv6=ipv6, smtp=True)))
+
+
+@pytest.mark.parametrize(("ipv6", "kind", "rule"), [(False, "note", "no-route"), (True, "error", "smtp-no-connection")])
+def test_an_mx_host_over_ipv6_is_judged_where_ipv6_works(*, ipv6: bool, kind: str, rule: str) -> None:
+    """Its IPv4 address was judged, so that it counts as looked at."""
+    host = mail_host(replace(GOOD, cause=FetchCause.CERTIFICATE_NAME),
+                     Session("mx1.example.com", "2001:db8::2", SmtpCause.NO_CONNECTION, "no connection"))  # fmt: skip
+    reach = Reach(ipv6=ipv6, smtp=True)
+    assert (kind, rule) in rules(judge_smtp(host, Kind.ERROR, NOW, reach))
+    looked = looked_host(host, Kind.ERROR, NOW, reach)
+    assert looked is not None
+    assert NOW == looked.seen
+
+
+def test_a_name_server_over_ipv6_is_judged_where_ipv6_works(authority: Authority) -> None:
+    """Else its silence tells of this machine."""
+    name = f"_mta-sts.{DOMAIN}"
+    said = [
+        Said("ns1.example", "192.0.2.3", name, "TXT", ("v=STSv1; id=1;",)),
+        Said("ns1.example", "2001:db8::3", name, "TXT", problem="can't be asked (No route to host)", unreached=True),
+    ]
+    seen = seen_with(authority, said=said)
+    assert [] == rules(judge_agreement(seen, Reach()))
+    assert [("warning", "name-server-lame")] == rules(judge_agreement(seen, EVERYTHING))
+
+
+@pytest.mark.parametrize("cause", [SmtpCause.REFUSED, SmtpCause.NO_CONNECTION])
+def test_port_25_blocked_by_refusal_blames_no_host(authority: Authority, cause: SmtpCause) -> None:
+    """No host of the run spoke: skipped. One did: those that refuse are down."""
+    host = mail_host(Session("mx1.example.com", "192.0.2.2", cause, "no connection"))
+    for reach, expected in ((Reach(), [("skipped", "port-25-blocked")]), (EVERYTHING, [("error", f"smtp-{cause}")])):
+        report = judge(seen_with(authority, mail_hosts=[host]), Known(), NOW, reach)
+        assert (expected, None) == (rules(report.points), report.smtp_seen)
+
+
+def test_what_the_end_of_the_run_tells_counts_for_its_first_domain(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that refuses is down where a later domain's host speaks."""
+
+    async def look_at(observer: observe.Observer, domain: str) -> Seen:
+        first = domain == "a.example"
+        observer.reach.smtp = observer.reach.smtp or not first
+        session = Session("mx1.example.com", "192.0.2.2", SmtpCause.REFUSED if first else SmtpCause.NO_STARTTLS, "x")
+        return replace(seen_with(authority, mail_hosts=[mail_host(session)]), domain=domain)
+
+    monkeypatch.setattr(observe.Observer, "look_at", look_at)
+    for names, rule in ((["a.example", "b.example"], "smtp-refused"), (["a.example"], "port-25-blocked")):
+        first = check_domains(names, Network((("127.0.0.1", 9),)))[0]
+        assert rule in [point.rule for point in first.points]
+
+
+def test_a_resolver_that_refuses_us_is_not_the_domains_fault(authority: Authority) -> None:
+    """Only the zone's own servers can say that they do not serve it."""
+    refused = {
+        name: Looked(x, "TXT", failure=Failure.REFUSED)
+        for name, x in (("mx", DOMAIN), ("sts", "x"), ("host", "x"), ("tlsrpt", "x"))
+    }
+    report = judge(seen_with(authority, fetched=None, mail_hosts=None, **refused), Known(), NOW)
+    assert ([("skipped", "resolver-refuses")], "not sure") == (rules(report.points), report.verdict)
+
+
+def test_a_resolver_without_the_public_dns_is_not_the_domains_fault() -> None:
+    """Without a network some resolvers say of every name, and of the root, that there is no such thing."""
+    missing = Looked(DOMAIN, "MX", exists=False)
+    assert [("error", "domain-missing")] == rules(judge(Seen(DOMAIN, mx=missing), Known(), NOW).points)
+    report = judge(Seen(DOMAIN, mx=missing, public=False), Known(), NOW)
+    assert ([("skipped", "no-public-dns")], "not sure") == (rules(report.points), report.verdict)
+
+
+def test_one_domain_that_breaks_the_check_leaves_the_others(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In looking or in judging: it is skipped and said so, and no result is lost."""
+
+    async def look_at(_: observe.Observer, domain: str) -> Seen:
+        if domain == "looks.example":
+            raise ValueError("odd")
+        seen = replace(seen_with(authority), domain=domain)
+        return replace(seen, mx="odd") if domain == "judges.example" else seen
+
+    monkeypatch.setattr(observe.Observer, "look_at", look_at)
+    names = ["looks.example", "judges.example", "whole.example"]
+    assert 2 == main(["check", *names, "--resolver", "127.0.0.1:9", "--json"])
+    reports = json.loads(capsys.readouterr().out)["domains"]
+    assert [["internal-error"], ["internal-error"], []] == [[one["rule"] for one in each["points"]] for each in reports]
+    assert "ValueError: odd" in reports[0]["points"][0]["message"]
+
+
+def odd_certificate(*names: str, twice: bool = False) -> bytes:
+    """Return a certificate with an ediPartyName in its SAN, which few libraries read; in PEM with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "odd")])
+    inner = b"".join(b"\x82" + bytes([len(each)]) + each.encode() for each in names) + b"\xa5\x06\xa1\x04\x0c\x02ab"
+    san = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30" + bytes([len(inner)]) + inner)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - dt.timedelta(1))
+        .not_valid_after(NOW + dt.timedelta(3650))
+        .add_extension(san, critical=False)
+    )
+    if twice:
+        builder._extensions.append(x509.Extension(san.oid, False, san))
+    signed = builder.sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + signed.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_certificate_that_the_library_can_not_read_is_described(*, twice: bool) -> None:
+    """All but its names."""
+    pem = odd_certificate("mx.example", twice=twice).decode()
+    text = described(ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERT") :]))
+    assert text.startswith("its names can't be read, valid from 2026-11-23")
+
+
+def test_a_certificate_that_the_library_can_not_read_is_untrusted(tmp_path: Path) -> None:
+    """Like any other, and the run goes on."""
+    pem = tmp_path / "odd.pem"
+    pem.write_bytes(odd_certificate("mx.example"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+
+    async def look() -> Session:
+        server = await asyncio.start_server(lambda reader, writer: speak_tls(reader, writer, context), "127.0.0.1", 0)
+        async with server:
+            return await start_session("mx.example", "127.0.0.1", server.sockets[0].getsockname()[1], tls_context())
+
+    session = asyncio.run(look())
+    assert FetchCause.CERTIFICATE_UNTRUSTED == session.cause
+    assert "its names can't be read" in session.detail
+
+
+def test_a_good_certificate_that_can_not_be_read_is_said_so(authority: Authority) -> None:
+    """Senders take it; when it ends is not known here."""
+    served = FetchedPolicy(parse_policy(BODY), BODY, "text/plain", b"no certificate")
+    seen = seen_with(authority, fetched=[Fetched("192.0.2.1", "", served)])
+    assert [("skipped", "certificate-unreadable")] == rules(judge(seen, Known(), NOW).points)
 
 
 # --- The forms
@@ -371,7 +670,7 @@ def test_certificates_of_other_projects_at_an_mx_host(authority: Authority, vect
     chain.check_hostname = False
 
     async def look() -> Session:
-        server = await asyncio.start_server(lambda reader, writer: mail_host(reader, writer, context), "127.0.0.1", 0)
+        server = await asyncio.start_server(lambda reader, writer: speak_tls(reader, writer, context), "127.0.0.1", 0)
         async with server:
             port = server.sockets[0].getsockname()[1]
             return await start_session(host, "127.0.0.1", port, chain)
@@ -380,7 +679,7 @@ def test_certificates_of_other_projects_at_an_mx_host(authority: Authority, vect
     assert vector["rfc_expected"] is (session.cause is None), session
 
 
-async def mail_host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
+async def speak_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
     """Speak as much SMTP as STARTTLS needs."""
     writer.write(b"220 mx ESMTP\r\n")
     await reader.readline()
@@ -466,6 +765,5 @@ def test_the_page_names_every_rule_and_no_other() -> None:
     page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[a-z].*?) \|", page.partition("## What is looked at")[2], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
-    dns = {"dns-servfail", "dns-refused", "cname-loop"}
-    assert literals | dns == {name for name in named if not name.startswith(("fetch-", "smtp-…", "drift-…"))}
+    assert literals == {name for name in named if not name.startswith(("fetch-", "smtp-…", "drift-…"))}
     assert {f"fetch-only-{family}-broken" for family in ("ipv4", "ipv6")} <= named

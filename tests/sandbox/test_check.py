@@ -114,6 +114,9 @@ def test_what_is_whole_is_found_whole(world: World, clouds: Clouds) -> None:
         ("edge", HOST, "blank-line", "blank-line", "remove it"),
         ("edge", HOST, "too-large", "fetch-too-large", "64000"),
         ("edge", HOST, "bot-wall", "bot-wall", "no user agent (status 403)"),
+        ("edge", HOST, "browser-wall", "bot-wall", "whoever is no browser (status 403)"),
+        ("edge", HOST, "tls-1.0", "fetch-tls-version", "only TLSv1;"),
+        ("edge", HOST, "truncated", "fetch-http", "closes the connection before its answer is whole"),
         ("mail", MX, "expired", "smtp-certificate-expired", "has expired"),
         ("mail", MX, "not-yet-valid", "smtp-certificate-not-yet-valid", "not yet valid"),
         ("mail", MX, "wrong-name", "smtp-certificate-name", "names elsewhere.invalid"),
@@ -130,6 +133,7 @@ def test_what_is_whole_is_found_whole(world: World, clouds: Clouds) -> None:
         ("dns", HOST, "servfail", "dns-servfail", "A can't be looked up"),
         ("dns", MX, "servfail", "dns-servfail", "A can't be looked up"),
         ("dns", ZONE, "lame", "dns-refused", "REFUSED"),
+        ("dns", HOST, "lame", "dns-refused", "REFUSED"),
     ],
 )
 def test_each_fault_is_named_in_one_line_and_nothing_else(
@@ -371,14 +375,22 @@ def full_queue(sockets: contextlib.ExitStack, address: str) -> int:
     return int(full.getsockname()[1])
 
 
+def closed(sockets: contextlib.ExitStack, address: str) -> int:
+    """Return a port where nobody listens, so that whoever comes is refused."""
+    held = sockets.enter_context(socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET))
+    held.bind((address, 0))
+    return int(held.getsockname()[1])
+
+
+@pytest.mark.parametrize("block", [full_queue, closed])
 def test_a_blocked_port_25_is_skipped_and_said_so(
-    world: World, check: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, world: World, check: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: Any
 ) -> None:
     """No MX host of the run can be reached: that is no fault of theirs, and no pass."""
     monkeypatch.setattr(smtp, "_CONNECT_LIMIT", 0.3)
     blocked = world.port_map()
     with contextlib.ExitStack() as sockets:
-        silent = {address: full_queue(sockets, address) for address in world.endpoints.edge}
+        silent = {address: block(sockets, address) for address in world.endpoints.edge}
         hosts = {host: silent for host in blocked if host.endswith(":25")}
         file = tmp_path / "blocked.json"
         file.write_text(json.dumps(blocked | hosts), encoding="utf-8")
@@ -386,8 +398,8 @@ def test_a_blocked_port_25_is_skipped_and_said_so(
     (domain,) = json.loads(out)["domains"]
     told = [(point["kind"], point["rule"]) for point in domain["points"]]
     assert (2, "not sure") == (code, domain["verdict"])
-    assert ("skipped", "port-25-blocked") in told
-    assert "NOT checked" in out
+    assert [("skipped", "port-25-blocked")] == told
+    assert (True, None) == ("NOT checked" in out, domain["smtp_seen"])
 
 
 def test_left_out_on_request_is_no_doubt(check: Callable[..., Any]) -> None:
@@ -470,6 +482,22 @@ def test_several_resolvers_are_compared(world: World, clouds: Clouds, check: Cal
     assert f"resolver 127.0.0.1:{ada['127.0.0.1']}" not in out
 
 
+def test_a_fault_that_only_the_host_with_port_25_sees_is_handed_over(
+    world: World, clouds: Clouds, check: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The nightly run has it from the JSON, as the error that it is; and hands it on."""
+    handed_over, again = tmp_path / "mx.json", tmp_path / "again.json"
+    world.fault("mail", MX, "expired")
+    assert 1 == check(ZONE, "--json", "-o", str(handed_over))[0]
+    for file in (handed_over, again):
+        code, out, _ = check(ZONE, "--no-smtp", "--last-run", str(file), "--json")
+        again.write_text(out, encoding="utf-8")
+        points = json.loads(out)["domains"][0]["points"]
+        assert (1, ["smtp-certificate-expired", "smtp-seen-before"]) == (code, [point["rule"] for point in points])
+    world.clear_faults()
+    assert 0 == check(ZONE, "--last-run", str(again))[0]
+
+
 def test_a_run_that_may_not_use_port_25_says_when_another_last_did(check: Callable[..., Any], tmp_path: Path) -> None:
     """Within 48 hours it passes; after that, and where nobody ever looked, it is not sure."""
     handed_over = tmp_path / "mx.json"
@@ -478,7 +506,8 @@ def test_a_run_that_may_not_use_port_25_says_when_another_last_did(check: Callab
     (seen_at,) = [domain["smtp_seen"] for domain in last["domains"]]
 
     def rerun(when: str | None) -> tuple[int, list[tuple[str, str]], str | None]:
-        last["domains"][0]["smtp_seen"] = when
+        for host in last["domains"][0]["smtp"]:
+            host["seen"] = when
         handed_over.write_text(json.dumps(last), encoding="utf-8")
         code, out, _ = check(ZONE, "--no-smtp", "--last-run", str(handed_over), "--json")
         (domain,) = json.loads(out)["domains"]

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mta_sts.checks.observe import mx_hosts
 from mta_sts.checks.report import Area, Kind, Point
 from mta_sts.findings import MtaStsError
-from mta_sts.identifier import content_id
+from mta_sts.identifier import content_id, is_own_id
+from mta_sts.ledger import ID_METADATA
 from mta_sts.records import render_tlsrpt_record, select_tlsrpt_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mta_sts.checks.observe import Seen
     from mta_sts.domain_config import DomainConfig
+    from mta_sts.ledger import PolicyVersion
 
 _UP = "see `pulumi preview`, then `pulumi up`"
 
 
-def judge_id(seen: Seen, identifier: str) -> Iterator[Point]:
-    """Judge whether the served file is the one that the record's id stands for; for ids that this product made."""
-    if seen.served is None or not identifier or identifier.startswith(content_id(seen.served.body)):
+def judge_id(seen: Seen, identifier: str, history: Sequence[PolicyVersion]) -> Iterator[Point]:
+    """Judge whether the served file is the one that the record's id stands for; for ids that this product made.
+
+    What a domain that is being adopted has in its `history` was made by others, and stands for nothing.
+    """
+    theirs = not is_own_id(identifier) or identifier in {one.metadata.get(ID_METADATA) for one in history}
+    if seen.served is None or theirs or identifier.startswith(content_id(seen.served.body)):
         return
     message = (
         f"the file that is served is not the one that id {identifier} stands for, so an edge serves an old file or "
@@ -45,11 +50,27 @@ def judge_drift(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
             yield Point(Area.STACK, Kind.WARNING, "drift-mx-pattern", url, message)
     yield from _reports(seen, declared)
     if declared.manage_mx and seen.mx is not None and not seen.mx.failure:
-        live_hosts = set(mx_hosts(seen.mx))
         for entry in declared.mx:
-            if entry.host not in live_hosts:
-                message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live; {_UP}"
+            if f"{entry.preference} {entry.host}" not in seen.mx.values:
+                others = [value for value in seen.mx.values if value.partition(" ")[2] == entry.host]
+                told = f" (live is `{others[0]}`)" if others else ""
+                message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live{told}; {_UP}"
                 yield Point(Area.STACK, Kind.WARNING, "drift-mx-record", seen.domain, message)
+    yield from _ttls(seen, declared)
+
+
+def _ttls(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
+    """Judge the TTLs that the zone's own servers state; a resolver's only tells how long it keeps its copy."""
+    wanted = {
+        f"_mta-sts.{seen.domain}": declared.txt_ttl,
+        f"mta-sts.{seen.domain}": declared.cname_ttl,
+        **({seen.domain: declared.mx_ttl} if declared.manage_mx else {}),
+    }
+    for name, ttl in wanted.items():
+        live = {one.ttl for one in seen.said if one.own and one.name == name and one.ttl}
+        if live and live != {ttl}:
+            message = f"the TTL is {', '.join(map(str, sorted(live)))} s, and {ttl} s is declared; {_UP}"
+            yield Point(Area.STACK, Kind.WARNING, "drift-ttl", name, message)
 
 
 def _reports(seen: Seen, declared: DomainConfig) -> Iterator[Point]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,21 +29,49 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _MOST_CNAMES = 8
-_AT_ONCE = 200
-"""Questions in flight over all domains: each has a socket of its own, and many systems allow 1,024 files."""
+_LONGEST_CHAIN = 24
+"""CNAME records that are followed to tell a long chain from a circle."""
+_AT_ONCE = 12
+"""Questions in flight for one domain: each has a socket of its own, and many systems allow 1,024 files."""
 _SERVER_LIMIT = 3.0
 """Seconds for one question to one name server."""
+_domain_gate: ContextVar[asyncio.Semaphore] = ContextVar("domain_gate")
 
 NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 """Errors that tell of this machine, not of the other: it has no way into that address family."""
+NOT_LET_THROUGH = frozenset({errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT})
+"""Errors of a packet that was dropped or forbidden on the way, perhaps by our own network."""
+
+
+@dataclass(slots=True)
+class Reach:
+    """What this machine reached in a run; what it never reached tells of it, not of the other side."""
+
+    ipv6: bool = False
+    """Whether anything answered over IPv6."""
+    smtp: bool = False
+    """Whether any MX host spoke to us: else port 25 is blocked as far as we can tell."""
+
+    def no_route(self, address: str) -> bool:
+        """Whether that nothing came back from an address tells of this machine: it has no IPv6."""
+        return ":" in address and not self.ipv6
+
+    def answered(self, address: str) -> None:
+        """Note that something came back from an address."""
+        self.ipv6 = self.ipv6 or ":" in address
+
+
+EVERYTHING = Reach(ipv6=True, smtp=True)
 
 
 class Failure(StrEnum):
     """Why a look-up gave no answer; "not there" is an answer."""
 
     SERVFAIL = "servfail"  # the zone's servers answer wrongly or not at all, or DNSSEC fails
-    REFUSED = "refused"  # the servers that the zone is delegated to do not serve it
+    LAME = "lame"  # the servers that the zone is delegated to do not serve it: they say so themselves
+    REFUSED = "refused"  # the resolver does not answer us, so nothing is known
     CNAME_LOOP = "cname-loop"  # CNAME records lead in a circle
+    CNAME_CHAIN = "cname-chain"  # more CNAME records than resolvers follow
     TIMEOUT = "timeout"  # the resolver itself does not answer, so nothing is known
 
 
@@ -60,6 +89,8 @@ class Looked:
     authentic: bool = False
     """Whether the resolver says that DNSSEC vouches for the answer."""
     failure: Failure | None = None
+    broken: Looked | None = None
+    """The address family that can't be looked up, where the other one can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +103,13 @@ class Said:
     kind: str
     values: tuple[str, ...] | None = None
     problem: str = ""
+    unreached: bool = False
+    """Whether nothing came back, which may be our own network's fault."""
+    cname: str = ""
+    """Where a CNAME leads that stands at the name."""
+    ttl: int = 0
+    own: bool = True
+    """Whether it is a server of the zone, not a resolver."""
 
 
 class Dns:
@@ -82,39 +120,60 @@ class Dns:
         self._resolver = network.resolver()
         # RFC 6840 §5.7: AD in a question asks for AD in the answer.
         self._resolver.flags = dns.flags.RD | dns.flags.AD
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._own_gate = asyncio.Semaphore(_AT_ONCE)
         self._shared: dict[tuple[str, ...], asyncio.Task[Any]] = {}
+        self.answered = False
+        """Whether the resolver answered anything at all."""
+        self.reach = Reach()
+
+    def for_one_domain(self) -> None:
+        """Let what this task asks wait for its own questions alone, so that a domain that hangs delays no other."""
+        _domain_gate.set(asyncio.Semaphore(_AT_ONCE))
+
+    @property
+    def _gate(self) -> asyncio.Semaphore:
+        return _domain_gate.get(self._own_gate)
 
     async def look(self, name: str, kind: str) -> Looked:
         """Return what stands at a name, or why that can't be told."""
-        async with self._gate:
-            found = await _resolved(self._resolver, name, kind)
-        if found.failure not in (Failure.SERVFAIL, Failure.REFUSED):
+        found = await self._asked(name, kind)
+        if found.failure is not Failure.SERVFAIL:
             return found
         # Resolvers give no reason: look whether CNAME records are to blame.
         cnames = [name]
-        while len(cnames) <= _MOST_CNAMES:
-            async with self._gate:
-                step = await _resolved(self._resolver, cnames[-1], "CNAME")
+        while len(cnames) <= _LONGEST_CHAIN:
+            step = await self._asked(cnames[-1], "CNAME")
             if not step.values:
-                return Looked(name, kind, cnames=tuple(cnames[1:]), failure=found.failure)
+                break
             cnames.append(step.values[0])
             if cnames[-1] in cnames[:-1]:
-                break
-        return Looked(name, kind, cnames=tuple(cnames[1:]), failure=Failure.CNAME_LOOP)
+                return Looked(name, kind, cnames=tuple(cnames[1:]), failure=Failure.CNAME_LOOP)
+        failure = Failure.CNAME_CHAIN if len(cnames) > _MOST_CNAMES + 1 else found.failure
+        return Looked(name, kind, cnames=tuple(cnames[1:]), failure=failure)
+
+    async def _asked(self, name: str, kind: str) -> Looked:
+        async with self._gate:
+            found = await _resolved(self._resolver, name, kind)
+        self.answered = self.answered or found.failure is not Failure.TIMEOUT
+        return found
 
     async def addresses(self, name: str) -> Looked:
-        """Return the addresses of a name of both families, IPv4 first; a failure of one family is the name's."""
+        """Return the addresses of a name of both families, IPv4 first; a failure of both, or of all there is, fails."""
         four, six = await asyncio.gather(self.look(name, "A"), self.look(name, "AAAA"))
         bad = next((one for one in (four, six) if one.failure), None)
-        return bad or Looked(
+        values = four.values + six.values
+        if bad and not values:
+            return bad
+        good = six if four.failure else four
+        return Looked(
             name,
             "A",
-            values=four.values + six.values,
-            cnames=four.cnames,
+            values=values,
+            cnames=good.cnames,
             ttl=max(four.ttl, six.ttl),
-            exists=four.exists,
+            exists=good.exists,
             authentic=four.authentic and six.authentic,
+            broken=bad,
         )
 
     async def shared(self, what: str, name: str, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -141,6 +200,11 @@ class Dns:
             found = await self.shared("CAA", above, lambda above=above: self.look(above, "CAA"))  # type: ignore[misc]
         return found
 
+    async def public(self) -> bool:
+        """Return whether the resolver knows the root of the public DNS; without a network some know no name at all."""
+        root = await self.shared("root", ".", lambda: self.look(".", "NS"))
+        return root.exists
+
     async def by_resolver(self, name: str, kind: str) -> list[Said]:
         """Return what each of several resolvers says; empty where one is asked."""
         servers = self._network.resolvers
@@ -149,62 +213,72 @@ class Dns:
         resolvers = [self._network.resolver(server) for server in servers]
         found = await asyncio.gather(*(_resolved(resolver, name, kind) for resolver in resolvers))
         return [
-            Said(f"resolver {address}:{port}", address, name, kind, None if one.failure else one.values)
+            Said(f"resolver {address}:{port}", address, name, kind, None if one.failure else one.values, own=False)
             for (address, port), one in zip(servers, found, strict=True)
         ]
 
     async def by_authority(self, domain: str, *questions: tuple[str, str]) -> list[Said]:
         """Return what each server of a domain's zone says itself to each question of name and type."""
-        try:
-            async with self._gate:
-                zone = await dns.asyncresolver.zone_for_name(domain, resolver=self._resolver)
-        except (dns.exception.DNSException, OSError):
-            return []
-        plain = _plain(zone)
-        servers = await self.shared("servers", plain, lambda: self._servers(plain))
+        zone, named = domain, await self.shared("NS", domain, lambda: self.look(domain, "NS"))
+        while (not named.values or named.cnames) and not named.failure and zone.count(".") > 1:
+            zone = zone.partition(".")[2]
+            named = await self.shared("NS", zone, lambda zone=zone: self.look(zone, "NS"))  # type: ignore[misc]
+        servers = await self.shared("servers", zone, lambda: self._servers(named))
         asked = [
             self._ask(server, address, name, kind)
-            for server, addresses in servers
-            for address in addresses
+            for server, one in servers
+            for address in one.values
             for name, kind in questions
         ]
-        return list(await asyncio.gather(*asked))
+        name, kind = questions[0]
+        homeless = [
+            Said(server, "no address", name, kind, problem="has no address in DNS")
+            for server, one in servers
+            if not one.values and not one.failure
+        ]
+        return [*homeless, *await asyncio.gather(*asked)]
 
-    async def _servers(self, zone: str) -> list[tuple[str, tuple[str, ...]]]:
-        named = await self.look(zone, "NS")
+    async def _servers(self, named: Looked) -> list[tuple[str, Looked]]:
         found = await asyncio.gather(*(self.mail_host(server) for server in named.values))
-        return [(server, one.values) for server, one in zip(named.values, found, strict=True)]
+        return list(zip(named.values, found, strict=True))
 
     async def _ask(self, server: str, address: str, name: str, kind: str) -> Said:
         query = dns.message.make_query(name, kind, flags=0)
         port = self._network.port(server, address, DNS_PORT)
-        values: tuple[str, ...] | None = None
-        problem = ""
         try:
             async with self._gate:
                 answer, _ = await dns.asyncquery.udp_with_fallback(query, address, _SERVER_LIMIT, port)
-            values, problem = _said(answer, name, kind)
         except dns.exception.Timeout:
-            problem = "gives no answer"
+            return Said(server, address, name, kind, problem="gives no answer", unreached=True)
         except OSError as error:
             problem = "" if error.errno in NO_ROUTE else f"can't be asked ({error.strerror})"
+            return Said(server, address, name, kind, problem=problem, unreached=error.errno in NOT_LET_THROUGH)
         except (dns.exception.DNSException, EOFError):
-            problem = "gives an answer that is no DNS"
-        return Said(server, address, name, kind, values, problem)
+            self.reach.answered(address)
+            return Said(server, address, name, kind, problem="gives an answer that is no DNS")
+        self.reach.answered(address)
+        return _said(answer, Said(server, address, name, kind))
 
 
-def _said(answer: dns.message.Message, name: str, kind: str) -> tuple[tuple[str, ...] | None, str]:
-    """Return values and problem of a name server's own answer."""
+def _said(answer: dns.message.Message, asked: Said) -> Said:
+    """Return a name server's own answer with values and CNAME, or its problem."""
     code = answer.rcode()
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return None, f"answers {dns.rcode.to_text(code)}"
+        return replace(asked, problem=f"answers {dns.rcode.to_text(code)}")
     if not answer.flags & dns.flags.AA:
         referred = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
-        return None, "" if referred else "does not answer for the zone"
-    here, wanted = dns.name.from_text(name), dns.rdatatype.from_text(kind)
+        return asked if referred else replace(asked, problem="does not answer for the zone")
+    here, wanted = dns.name.from_text(asked.name), dns.rdatatype.from_text(asked.kind)
     rrset = answer.get_rrset(answer.answer, here, dns.rdataclass.IN, wanted)
-    # A CNAME's end may lie in another zone.
-    return (None, "") if rrset is None and answer.answer else (_values(rrset or ()), "")
+    alias = answer.get_rrset(answer.answer, here, dns.rdataclass.IN, dns.rdatatype.CNAME)
+    shown = rrset or alias
+    return replace(
+        asked,
+        # A CNAME's end may lie in another zone.
+        values=None if alias and not rrset else _values(rrset or ()),
+        cname=_plain(alias[0].target) if alias else "",
+        ttl=shown.ttl if shown else 0,
+    )
 
 
 async def _resolved(resolver: dns.asyncresolver.Resolver, name: str, kind: str) -> Looked:

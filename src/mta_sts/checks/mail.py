@@ -5,27 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mta_sts.checks.certificates import judge_end, untrusted
+from mta_sts.checks.certificates import judge_ends, untrusted
 from mta_sts.checks.observe import mx_hosts
-from mta_sts.checks.records import lookup_failure
-from mta_sts.checks.report import Area, Kind, Point
-from mta_sts.checks.smtp import SmtpCause
+from mta_sts.checks.records import lookup_failures
+from mta_sts.checks.report import Area, Kind, LookedHost, Point
+from mta_sts.checks.smtp import NOTHING_BACK, SmtpCause
 from mta_sts.fetch import FetchCause
 from mta_sts.matching import mx_matches
+from mta_sts.names import is_address, name_problem
 from mta_sts.policy import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from mta_sts.checks.lookup import Reach
     from mta_sts.checks.observe import MailHost, Seen
     from mta_sts.checks.smtp import Session
 
-NO_CONNECTION = "smtp-no-connection"
-"""The rule that a run takes back where it reached no MX host at all: then port 25 is blocked."""
+_NO_TLS = (*NOTHING_BACK, SmtpCause.SILENT, SmtpCause.NOT_TALKING)
+"""Causes that come before anything of TLS was seen."""
 _MEND: dict[SmtpCause | FetchCause, str] = {
-    SmtpCause.NO_CONNECTION: "start the host, open its port 25, or take its MX record out",
-    SmtpCause.REFUSED: "start the mail service there, or take the MX record out",
+    SmtpCause.NO_CONNECTION: "start the host, open its port 25, or let the MX records name another",
+    SmtpCause.REFUSED: "start the mail service there, or let the MX records name another",
     SmtpCause.SILENT: "see why it hangs: senders go to another host, or wait",
     SmtpCause.NO_STARTTLS: "switch STARTTLS on, and see whether a firewall strips it",
     SmtpCause.STARTTLS_FAILS: "see the host's log: its certificate or key may not load",
@@ -47,9 +49,8 @@ def judge_mx(seen: Seen, mode: Mode | None) -> Iterator[Point]:
     """Judge MX records against the served policy (RFC 8461 §4.1)."""
     if seen.mx is None:
         return
-    failed = lookup_failure(Area.MX, seen.mx)
-    if failed:
-        yield failed
+    if seen.mx.failure:
+        yield from lookup_failures(Area.MX, seen.mx)
         return
     hosts = mx_hosts(seen.mx)
     if hosts == ["."]:
@@ -64,11 +65,30 @@ def judge_mx(seen: Seen, mode: Mode | None) -> Iterator[Point]:
         yield Point(Area.MX, Kind.ERROR, "null-mx-not-alone", seen.domain, message)
         hosts.remove(".")
     if not hosts:
-        message = f"no MX record: mail goes to the domain's own address; add `{seen.domain} MX 10 …`"
+        message = "no MX record: mail goes to the domain's own address; publish an MX record that names its mail host"
         yield Point(Area.MX, Kind.WARNING, "mx-missing", seen.domain, message)
-    yield from _coverage(seen, hosts or [seen.domain], severity(mode))
+    kind = severity(mode)
+    unusable = [host for host in hosts if name_problem(host)]
+    yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
+    yield from _coverage(seen, [host for host in hosts or [seen.domain] if host not in unusable], kind)
     for host in seen.mail_hosts or ():
-        yield from _address(host, severity(mode))
+        if host.name not in unusable:
+            yield from _address(host, kind, implicit=not hosts)
+
+
+def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
+    """Return what is to be said of an MX record whose target no certificate and no policy can name."""
+    if is_address(host):
+        message = (
+            f"the MX record names the address {host}, and senders look for a host of that name (RFC 5321 §5.1); write "
+            f"`{domain} MX 10 mail.{domain}` and `mail.{domain} {'AAAA' if ':' in host else 'A'} {host}`"
+        )
+    else:
+        message = (
+            f"the MX record names {host!r}, which {name_problem(host)}: no certificate and no policy can name it; let "
+            "the record name the mail host by its host name"
+        )
+    return Point(Area.MX, kind, "mx-no-host-name", domain, message)
 
 
 def _coverage(seen: Seen, hosts: list[str], kind: Kind) -> Iterator[Point]:
@@ -88,14 +108,14 @@ def _coverage(seen: Seen, hosts: list[str], kind: Kind) -> Iterator[Point]:
             yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", seen.domain, message)
 
 
-def _address(host: MailHost, kind: Kind) -> Iterator[Point]:
-    failed = lookup_failure(Area.MX, host.addresses)
-    if failed:
+def _address(host: MailHost, kind: Kind, *, implicit: bool) -> Iterator[Point]:
+    for failed in lookup_failures(Area.MX, host.addresses):
         yield failed if failed.kind is Kind.SKIPPED else replace(failed, kind=kind)
-    elif not host.addresses.values:
-        message = (
-            f"MX host {host.name} has no address, so no mail reaches it; add `{host.name} A …`, or delete its MX record"
-        )
+    if host.addresses.failure:
+        return
+    if not host.addresses.values:
+        mend = "publish MX records" if implicit else "add its A or AAAA record, or delete its MX record"
+        message = f"MX host {host.name} has no address, so no mail reaches it; {mend}"
         yield Point(Area.MX, kind, "mx-without-address", host.name, message)
     elif host.addresses.cnames:
         message = (
@@ -105,34 +125,66 @@ def _address(host: MailHost, kind: Kind) -> Iterator[Point]:
         yield Point(Area.MX, Kind.WARNING, "mx-is-cname", host.name, message)
 
 
-def judge_smtp(seen: Seen, mode: Mode | None, now: datetime) -> Iterator[Point]:
-    """Judge STARTTLS and certificates of each MX host (RFC 8461 §4.2)."""
-    for host in seen.mail_hosts or ():
-        groups: dict[tuple[str, str], list[Session]] = {}
-        good = [session for session in host.sessions if session.cause is None]
-        for session in host.sessions:
-            if session.cause:
-                groups.setdefault((session.cause, session.detail), []).append(session)
-        for group in groups.values():
-            at = f" at {', '.join(session.address for session in group)}" if good or len(groups) > 1 else ""
-            yield _fault(host.name, group[0], at, severity(mode))
-        if good:
-            yield from judge_end(Area.SMTP, host.name, good[0].certificate, now)
+def judge_smtp(host: MailHost, kind: Kind, now: datetime, reach: Reach) -> Iterator[Point]:
+    """Judge STARTTLS and certificates of an MX host at each address (RFC 8461 §4.2)."""
+    good = [session for session in host.sessions if session.cause is None]
+    groups: dict[tuple[str, str], list[Session]] = {}
+    for session in host.sessions:
+        if session.cause and _hidden(session, reach) != "port-25-blocked":
+            groups.setdefault((session.cause, session.detail), []).append(session)
+    seen_elsewhere = any(not _hidden(session, reach) for session in host.sessions)
+    for group in groups.values():
+        addresses = ", ".join(session.address for session in group)
+        path = f"{host.name} at {addresses}" if good or len(groups) > 1 else host.name
+        hidden = _hidden(group[0], reach)
+        if hidden == "no-route":
+            message = f"{addresses} can't be reached from this machine; check it from one that has this address family"
+            yield Point(Area.SMTP, Kind.NOTE if seen_elsewhere else Kind.SKIPPED, "no-route", path, message)
+        elif hidden:
+            message = (
+                f"{group[0].detail}, so its certificate was not seen; check it from a machine that may send it mail"
+            )
+            yield Point(Area.SMTP, Kind.SKIPPED, "smtp-not-talking", path, message)
+        else:
+            yield _fault(host, group[0], path, kind)
+    yield from judge_ends(Area.SMTP, host.name, [(one.address, one.certificate) for one in good], now)
 
 
-def _fault(host: str, session: Session, at: str, kind: Kind) -> Point:
-    cause = session.cause
-    path = f"{host}{at}"
-    if cause is SmtpCause.NO_ROUTE:
+def blocked(seen: Seen, reach: Reach) -> Iterator[Point]:
+    """Say that port 25 is blocked here: no MX host of the whole run spoke, which is not their fault and no pass."""
+    sessions = [session for host in seen.mail_hosts or () for session in host.sessions]
+    if any(_hidden(session, reach) == "port-25-blocked" for session in sessions):
         message = (
-            f"{session.address} can't be reached from this machine; check it from one that has this address family"
+            "no MX host of this run spoke to us, so outgoing port 25 seems to be blocked here, or all are down: "
+            "STARTTLS and certificates were NOT checked; run it on a host that may use port 25"
         )
-        return Point(Area.SMTP, Kind.SKIPPED, "no-route", path, message)
-    if cause is SmtpCause.NOT_TALKING:
-        message = f"{session.detail}, so its certificate was not seen; check it from a machine that may send it mail"
-        return Point(Area.SMTP, Kind.SKIPPED, "smtp-not-talking", path, message)
+        yield Point(Area.SMTP, Kind.SKIPPED, "port-25-blocked", "", message)
+
+
+def looked_host(host: MailHost, kind: Kind, now: datetime, reach: Reach) -> LookedHost | None:
+    """Return what was found at an MX host, None where it could not be looked at, or not at each address in time."""
+    shown = [session for session in host.sessions if not _hidden(session, reach)]
+    if not shown or len(host.sessions) < len(host.addresses.values):
+        return None
+    points = [point for point in judge_smtp(host, kind, now, reach) if point.kind is not Kind.SKIPPED]
+    return LookedHost(now if any(session.cause not in _NO_TLS for session in shown) else None, tuple(points))
+
+
+def _hidden(session: Session, reach: Reach) -> str:
+    """Return the rule by which a session tells of us, not of the host; empty where it tells of the host."""
+    if session.cause is SmtpCause.NO_ROUTE:
+        return "no-route"
+    if session.cause is SmtpCause.NO_CONNECTION and reach.no_route(session.address):
+        return "no-route"
+    if not reach.smtp and session.cause in NOTHING_BACK and not session.greeted:
+        return "port-25-blocked"
+    return "smtp-not-talking" if session.cause is SmtpCause.NOT_TALKING else ""
+
+
+def _fault(host: MailHost, session: Session, path: str, kind: Kind) -> Point:
+    cause = session.cause
     rule = f"smtp-{cause}"
-    mend = _MEND[cause].format(host=host) if cause else ""
+    mend = _MEND[cause].format(host=host.name) if cause else ""
     if cause is FetchCause.CERTIFICATE_UNTRUSTED:
         token, mend = untrusted(session.verify_code, mend)
         rule = f"smtp-{token}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta_sts.checks.observe import mx_hosts
-from mta_sts.checks.report import Area, Kind, Point
+from mta_sts.checks.records import fresh_id
+from mta_sts.checks.report import Area, Kind, LookedHost, Point
 from mta_sts.history import check_history, history_entry
 from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LiveId, PolicyVersion, held_policies
 from mta_sts.matching import mx_matches
@@ -20,11 +22,17 @@ if TYPE_CHECKING:
     from mta_sts.checks.observe import Seen
 
 
+SMTP_DUE = timedelta(hours=48)
+"""How long it may be that nobody has looked at the MX hosts of a domain."""
+
+_NEVER = datetime.fromtimestamp(0, UTC)
+
+
 class LastRun(NamedTuple):
-    """What an earlier run knew, by domain: the `history`, and when all MX hosts were last looked at."""
+    """What an earlier run knew, by domain: the `history`, and what was seen of each MX host."""
 
     histories: dict[str, list[dict[str, Any]]]
-    smtp_seen: dict[str, datetime]
+    smtp: dict[str, dict[str, LookedHost]]
 
 
 def load_run(file: Path) -> LastRun:
@@ -32,18 +40,76 @@ def load_run(file: Path) -> LastRun:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         found = {each["domain"]: each["history"] for each in document["domains"]}
-        seen = {
-            each["domain"]: datetime.fromisoformat(each["smtp_seen"]).astimezone(UTC)
-            for each in document["domains"]
-            if each.get("smtp_seen")
-        }
-    except (ValueError, KeyError, TypeError) as error:
+        smtp = {each["domain"]: dict(map(_looked_host, each.get("smtp", ()))) for each in document["domains"]}
+        if not all(isinstance(history, list) for history in found.values()):
+            raise TypeError("a history is no list")  # noqa: TRY301  said once, below
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file}: no JSON of an earlier `mta-sts check --json` ({error})") from None
     for domain, history in found.items():
         wrong = check_history(history)
         if wrong:
             raise ValueError(f"{file}: {domain}: {wrong[0]}")
-    return LastRun(found, seen)
+    return LastRun(found, smtp)
+
+
+def _looked_host(given: Any) -> tuple[str, LookedHost]:
+    seen = datetime.fromisoformat(given["seen"]).astimezone(UTC) if given["seen"] else None
+    points = [
+        Point(Area(one["area"]), Kind(one["kind"]), *(str(one[key]) for key in ("rule", "path", "message")))
+        for one in given["points"]
+    ]
+    return str(given["host"]), LookedHost(seen, tuple(points))
+
+
+def next_smtp(
+    before: Mapping[str, LookedHost], seen: Seen, found: Mapping[str, LookedHost | None]
+) -> dict[str, LookedHost]:
+    """Return what is known of each MX host: what was found now, else what an earlier run handed over.
+
+    `found` has None for a host that could not be looked at. What is known of hosts that are no MX hosts any more goes;
+    where the MX records can't be looked up, everything stays.
+    """
+    if seen.mail_hosts is None and (seen.mx is None or seen.mx.failure):
+        return dict(before)
+    known: dict[str, LookedHost] = {}
+    for name in [host.name for host in seen.mail_hosts or ()]:
+        now, earlier = found.get(name), before.get(name)
+        if now is None and earlier is not None:
+            known[name] = earlier
+        elif now is not None:
+            # A host that is down shows no certificate: when one was last seen still counts.
+            known[name] = replace(now, seen=now.seen or (earlier.seen if earlier else None))
+    return known
+
+
+def judge_smtp_memory(
+    before: Mapping[str, LookedHost], seen: Seen, found: Mapping[str, LookedHost | None], now: datetime
+) -> Iterator[Point]:
+    """Judge the MX hosts that this run could not look at by what an earlier run handed over."""
+    if seen.mail_hosts is None:
+        hosts = list(before) if seen.mx is None or seen.mx.failure else []
+    else:
+        hosts = [name for name, one in found.items() if one is None]
+    for name in hosts:
+        for point in before[name].points if name in before else ():
+            yield replace(point, message=f"{point.message} (found by an earlier run)")
+    if not hosts:
+        return
+    oldest = min((before[name].seen or _NEVER for name in hosts if name in before), default=_NEVER)
+    oldest = oldest if all(name in before for name in hosts) else _NEVER
+    if now - oldest <= SMTP_DUE:
+        message = (
+            f"STARTTLS and certificates of MX hosts were looked at on {oldest:%Y-%m-%d %H:%M} UTC, not in this run"
+        )
+        yield Point(Area.SMTP, Kind.NOTE, "smtp-seen-before", "", message)
+        return
+    due = [name for name in hosts if now - ((before[name].seen if name in before else None) or _NEVER) > SMTP_DUE]
+    when = "in any run that is known here" if oldest == _NEVER else f"since {oldest:%Y-%m-%d %H:%M} UTC"
+    message = (
+        f"STARTTLS and certificates of {', '.join(due)} were NOT looked at {when}, and are to be every "
+        f"{SMTP_DUE // timedelta(hours=1)} hours; see that the runner that may use port 25 hands its JSON over"
+    )
+    yield Point(Area.SMTP, Kind.SKIPPED, "smtp-not-seen-lately", "", message)
 
 
 def next_history(
@@ -79,7 +145,7 @@ def judge_memory(seen: Seen, versions: Sequence[PolicyVersion], identifier: str,
         message = (
             f"the policy has changed ({_difference(was, policy)}) and the id {identifier} has not, so senders that "
             "hold the old one never fetch the new; publish a new id: "
-            f'`_mta-sts.{seen.domain} TXT "v=STSv1; id={now:%Y%m%dT%H%M%S};"`'
+            f'`_mta-sts.{seen.domain} TXT "v=STSv1; id={fresh_id(now)};"`'
         )
         yield Point(Area.POLICY, Kind.ERROR, "body-changed-under-id", f"https://mta-sts.{seen.domain}", message)
     if seen.mx is None or seen.mx.failure:

@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mta_sts.checks.certificates import shown_certificate
-from mta_sts.checks.lookup import Dns, Looked, Said
-from mta_sts.checks.smtp import SMTP_PORT, Session, SmtpCause, start_session
+from mta_sts.checks.certificates import look_closer
+from mta_sts.checks.lookup import Dns, Failure, Looked, Said
+from mta_sts.checks.smtp import NOTHING_BACK, SMTP_PORT, Session, start_session
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from mta_sts.network_options import Network
     from mta_sts.policy import Mode
+
+_T = TypeVar("_T")
 
 DOMAIN_LIMIT = 55.0
 """Seconds for one domain, whatever its servers do; what was not seen by then is said."""
 _FETCH_LIMIT = 20.0
-_CONNECTIONS = 128
-"""TCP connections at once over all domains."""
+_CONNECTIONS = 8
+"""TCP connections at once for one domain."""
 _HTTPS_PORT = 443
-_WILDCARD_PROBE = "mta-sts-check-looks-for-a-wildcard"
-AGENTS = ("", "Postfix", "mta-sts")
-"""User agents that senders show (none at all is usual), and the one that says what we are."""
+_PROBE = "mta-sts-check-looks-for-a-wildcard"
+"""A name that nobody publishes: what it shows comes from a wildcard."""
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 _REFUSALS = (
     FetchCause.STATUS, FetchCause.REDIRECT, FetchCause.MEDIA_TYPE, FetchCause.HTTP, FetchCause.POLICY,
     FetchCause.CONTENT_ENCODING, FetchCause.TOO_LARGE,
 )  # fmt: skip
 """Causes that may depend on who asks."""
-_CERTIFICATE_CAUSES = [cause for cause in FetchCause if cause.startswith("certificate")]
+_TLS_CAUSES = [cause for cause in FetchCause if cause.startswith("certificate") or cause is FetchCause.TLS]
+_NOTHING_FETCHED = (FetchCause.UNREACHABLE, FetchCause.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,23 @@ class Fetched:
     error: FetchError | None = None
     certificate: bytes = b""
     """The leaf that was not accepted, in DER."""
+    version: str = ""
+    """The version of TLS that it speaks, where the handshake failed."""
+
+    @property
+    def unreached(self) -> bool:
+        """Whether nothing came back, which may be our own network's fault."""
+        refused = self.error is not None and isinstance(self.error.__cause__, ConnectionRefusedError)
+        return self.error is not None and self.error.cause in _NOTHING_FETCHED and not refused
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MailHost:
     """One host that takes mail, its addresses, and what each of them showed."""
 
     name: str
     addresses: Looked
-    sessions: tuple[Session, ...] = ()
+    sessions: list[Session] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -63,11 +76,17 @@ class Seen:
     tlsrpt: Looked | None = None
     apex: Looked | None = None
     wildcard: Looked | None = None
+    wildcard_host: Looked | None = None
+    """The addresses of a name that nobody publishes, asked for where the policy host's may be a wildcard's."""
     host: Looked | None = None
     caa: Looked | None = None
     said: list[Said] = field(default_factory=list)
     fetched: list[Fetched] | None = None
     mail_hosts: list[MailHost] | None = None
+    smtp: bool = True
+    """Whether the MX hosts were to be looked at."""
+    public: bool = True
+    """Whether the resolver knows the public DNS; asked for where it says that there is no such domain."""
     in_time: bool = True
 
     @property
@@ -90,89 +109,146 @@ class Observer:
         self._context = network.tls_context()
         self._chain = network.tls_context()
         self._chain.check_hostname = False
-        self._gate = asyncio.Semaphore(_CONNECTIONS)
         self._smtp = smtp
-        self.connected = False
-        """Whether any MX host was reached in this run: else port 25 is blocked as far as we can tell."""
+        self.reach = self._dns.reach
+
+    @property
+    def answered(self) -> bool:
+        """Whether the resolver answered anything at all."""
+        return self._dns.answered
 
     async def look_at(self, domain: str) -> Seen:
-        """Return what is seen of a domain (normalised) within `DOMAIN_LIMIT`."""
-        seen = Seen(domain)
+        """Return what is seen of a domain (normalised) within `DOMAIN_LIMIT`; what came in time is kept."""
+        seen = Seen(domain, smtp=self._smtp)
+        # Each domain waits for its own connections alone: one that hangs takes no time from the others.
+        self._dns.for_one_domain()
+        gate = asyncio.Semaphore(_CONNECTIONS)
         try:
             async with asyncio.timeout(DOMAIN_LIMIT):
-                await asyncio.gather(self._records(seen), self._policy_host(seen), self._mail(seen))
+                await asyncio.gather(self._records(seen), self._policy_host(seen, gate), self._mail(seen, gate))
+                await self._wildcard_host(seen)
         except TimeoutError:
             seen.in_time = False
+        _order(seen)
+        _own_refusals(seen)
         return seen
 
     async def _records(self, seen: Seen) -> None:
         domain = seen.domain
-        name = f"_mta-sts.{domain}"
-        seen.sts, seen.tlsrpt, seen.apex, seen.said = sts, tlsrpt, _, _ = await asyncio.gather(
-            self._dns.look(name, "TXT"),
-            self._dns.look(f"_smtp._tls.{domain}", "TXT"),
-            self._dns.look(domain, "TXT"),
-            self._same_everywhere(domain, (name, "TXT"), (domain, "MX")),
+        await asyncio.gather(
+            _keep(seen, "sts", self._dns.look(f"_mta-sts.{domain}", "TXT")),
+            _keep(seen, "tlsrpt", self._dns.look(f"_smtp._tls.{domain}", "TXT")),
+            _keep(seen, "apex", self._dns.look(domain, "TXT")),
+            self._same_everywhere(seen),
         )
-        if sts.values or tlsrpt.values:
-            seen.wildcard = await self._dns.look(f"{_WILDCARD_PROBE}.{domain}", "TXT")
+        if (seen.sts and seen.sts.values) or (seen.tlsrpt and seen.tlsrpt.values):
+            await _keep(seen, "wildcard", self._dns.look(f"{_PROBE}.{domain}", "TXT"))
 
-    async def _same_everywhere(self, domain: str, *questions: tuple[str, str]) -> list[Said]:
-        own, *others = await asyncio.gather(
-            self._dns.by_authority(domain, *questions), *(self._dns.by_resolver(*question) for question in questions)
+    async def _same_everywhere(self, seen: Seen) -> None:
+        domain = seen.domain
+        texts = [(f"_mta-sts.{domain}", "TXT"), (domain, "MX"), (f"_smtp._tls.{domain}", "TXT")]
+        asked = (
+            self._dns.by_authority(domain, *texts, (f"mta-sts.{domain}", "A")),
+            *(self._dns.by_resolver(*question) for question in texts),
         )
-        return [*own, *(said for each in others for said in each)]
+        for answers in asyncio.as_completed(asked):
+            seen.said += await answers
 
-    async def _policy_host(self, seen: Seen) -> None:
+    async def _policy_host(self, seen: Seen, gate: asyncio.Semaphore) -> None:
         name = f"mta-sts.{seen.domain}"
-        seen.host, seen.caa = host, _ = await asyncio.gather(self._dns.addresses(name), self._dns.caa(name))
-        anonymous = await asyncio.gather(*(self._fetch(seen.domain, address, "") for address in host.values))
-        seen.fetched = list(anonymous)
-        # Bot rules turn away who shows no name, or the name of a mail server: ask as those, and as ourselves.
-        good = next((one.address for one in anonymous if one.served), None)
-        turned_away = [one.address for one in anonymous if one.error and one.error.cause in _REFUSALS]
-        again = [(good, "Postfix")] if good else [(address, "mta-sts") for address in turned_away[:1]]
-        seen.fetched += await asyncio.gather(*(self._fetch(seen.domain, *one) for one in again))
-
-    async def _fetch(self, domain: str, address: str, agent: str) -> Fetched:
-        port = self._network.port(f"mta-sts.{domain}", address, _HTTPS_PORT)
-        try:
-            async with self._gate:
-                served = await fetch_policy_async(
-                    domain, address, port, context=self._context, limit=_FETCH_LIMIT, user_agent=agent
-                )
-        except FetchError as error:
-            refused = error.cause in _CERTIFICATE_CAUSES
-            shown = await shown_certificate(f"mta-sts.{domain}", address, port) if refused else b""
-            return Fetched(address, agent, error=error, certificate=shown)
-        return Fetched(address, agent, served)
-
-    async def _mail(self, seen: Seen) -> None:
-        seen.mx = await self._dns.look(seen.domain, "MX")
-        if seen.mx.failure:
+        host, _ = await asyncio.gather(
+            _keep(seen, "host", self._dns.addresses(name)), _keep(seen, "caa", self._dns.caa(name))
+        )
+        if host.failure:
             return
-        hosts = mx_hosts(seen.mx) or [seen.domain]  # RFC 5321 §5.1: without MX records mail goes to the domain itself
+        seen.fetched = []
+        await asyncio.gather(*(self._fetch(seen, gate, address, "") for address in host.values))
+        # Bot rules turn away who shows no name, or the name of a mail server: ask as those, as ourselves, as a browser.
+        good = next((one.address for one in seen.fetched if one.served), None)
+        turned_away = [one.address for one in seen.fetched if one.error and one.error.cause in _REFUSALS]
+        again = (
+            [(good, "Postfix")] if good else [(each, who) for each in turned_away[:1] for who in ("mta-sts", BROWSER)]
+        )
+        await asyncio.gather(*(self._fetch(seen, gate, *one) for one in again))
+
+    async def _fetch(self, seen: Seen, gate: asyncio.Semaphore, address: str, agent: str) -> None:
+        port = self._network.port(f"mta-sts.{seen.domain}", address, _HTTPS_PORT)
+        async with gate:
+            try:
+                served = await fetch_policy_async(
+                    seen.domain, address, port, context=self._context, limit=_FETCH_LIMIT, user_agent=agent
+                )
+                fetched = Fetched(address, agent, served)
+            except FetchError as error:
+                closer = error.cause in _TLS_CAUSES
+                shown = await look_closer(f"mta-sts.{seen.domain}", address, port) if closer else (b"", "")
+                fetched = Fetched(address, agent, None, error, *shown)
+        if not fetched.unreached:
+            self.reach.answered(address)
+        if seen.fetched is not None:
+            seen.fetched.append(fetched)
+
+    async def _wildcard_host(self, seen: Seen) -> None:
+        """Look whether the policy host has only what every name below the domain has."""
+        if seen.host and seen.host.values and seen.sts and not seen.sts.values and not seen.sts.failure:
+            await _keep(seen, "wildcard_host", self._dns.addresses(f"{_PROBE}.{seen.domain}"))
+
+    async def _mail(self, seen: Seen, gate: asyncio.Semaphore) -> None:
+        mx = await _keep(seen, "mx", self._dns.look(seen.domain, "MX"))
+        if not mx.exists:
+            seen.public = await self._dns.public()
+        if mx.failure or not mx.exists:
+            return
+        hosts = mx_hosts(mx) or [seen.domain]  # RFC 5321 §5.1: without MX records mail goes to the domain itself
         if hosts == ["."]:
             return
-        seen.mail_hosts = list(await asyncio.gather(*(self._host(host) for host in hosts)))
+        addresses = await asyncio.gather(*(self._dns.mail_host(host) for host in hosts))
+        seen.mail_hosts = [MailHost(name, looked) for name, looked in zip(hosts, addresses, strict=True)]
+        if self._smtp:
+            sessions = ((host, address) for host in seen.mail_hosts for address in host.addresses.values)
+            await asyncio.gather(*(self._session(gate, *one) for one in sessions))
 
-    async def _host(self, name: str) -> MailHost:
-        addresses = await self._dns.mail_host(name)
-        if not self._smtp:
-            return MailHost(name, addresses)
-        sessions = await asyncio.gather(*(self._session(name, address) for address in addresses.values))
-        return MailHost(name, addresses, tuple(sessions))
-
-    async def _session(self, host: str, address: str) -> Session:
+    async def _session(self, gate: asyncio.Semaphore, host: MailHost, address: str) -> None:
         async def start() -> Session:
-            async with self._gate:
-                port = self._network.port(host, address, SMTP_PORT)
-                session = await start_session(host, address, port, self._chain)
-            unreached = (SmtpCause.NO_CONNECTION, SmtpCause.NO_ROUTE)
-            self.connected = self.connected or session.cause not in unreached
+            port = self._network.port(host.name, address, SMTP_PORT)
+            session = await start_session(host.name, address, port, self._chain)
+            self.reach.smtp = self.reach.smtp or session.greeted or session.cause not in NOTHING_BACK
+            if session.greeted:
+                self.reach.answered(address)
             return session
 
-        return await self._dns.shared(f"smtp {address}", host, start)
+        async with gate:
+            host.sessions.append(await self._dns.shared(f"smtp {address}", host.name, start))
+
+
+async def _keep(seen: Seen, name: str, asked: Coroutine[Any, Any, _T]) -> _T:
+    """Note what was asked as soon as it is there: a domain that runs out of time is judged by what it has."""
+    found = await asked
+    setattr(seen, name, found)
+    return found
+
+
+def _order(seen: Seen) -> None:
+    """Put what came in any order into that of the addresses."""
+    names = [f"_mta-sts.{seen.domain}", seen.domain, f"_smtp._tls.{seen.domain}", f"mta-sts.{seen.domain}"]
+    seen.said.sort(key=lambda one: (not one.own, one.server, one.address, names.index(one.name)))
+    if seen.host and seen.fetched:
+        places = {address: place for place, address in enumerate(seen.host.values)}
+        seen.fetched.sort(key=lambda one: (bool(one.agent), places[one.address]))
+    for host in seen.mail_hosts or ():
+        places = {address: place for place, address in enumerate(host.addresses.values)}
+        host.sessions = sorted(host.sessions, key=lambda session, places=places: places[session.address])  # type: ignore[misc]
+
+
+def _own_refusals(seen: Seen) -> None:
+    """Tell a lame delegation, where the zone's own servers refuse, from a resolver that does not serve us."""
+    for field_name in ("mx", "sts", "tlsrpt", "apex", "host"):
+        looked: Looked | None = getattr(seen, field_name)
+        if looked is None or looked.failure not in (Failure.REFUSED, Failure.SERVFAIL):
+            continue
+        own = [one for one in seen.said if one.own and one.name == looked.name and not one.unreached]
+        if own and all(one.problem == "answers REFUSED" for one in own):
+            setattr(seen, field_name, replace(looked, failure=Failure.LAME))
 
 
 def mx_hosts(mx: Looked) -> list[str]:

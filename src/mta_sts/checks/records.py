@@ -20,57 +20,82 @@ from mta_sts.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
+    from mta_sts.checks.lookup import Reach, Said
     from mta_sts.checks.observe import Seen
 
 _LONG_TTL = 86_400
 _STS_LIKE = re.compile(r"\s*v\s*=\s*[\"']?STSv", re.IGNORECASE)
 _TLSRPT_LIKE = re.compile(r"\s*v\s*=\s*[\"']?TLSRPTv", re.IGNORECASE)
-_RULES = {Failure.SERVFAIL: "dns-servfail", Failure.REFUSED: "dns-refused", Failure.CNAME_LOOP: "cname-loop"}
 
 
-def lookup_failure(area: Area, looked: Looked) -> Point | None:
-    """Return why a name can't be looked up, None where it can."""
-    name = looked.name
-    if looked.failure is None:
-        return None
-    if looked.failure is Failure.TIMEOUT:
-        message = f"no answer came for {looked.kind}, so nothing is known; run again, or ask another --resolver"
-        return Point(area, Kind.SKIPPED, "dns-timeout", name, message)
+def lookup_failures(area: Area, looked: Looked) -> Iterator[Point]:
+    """Say why a name, or one address family of it, can't be looked up; nothing where it can."""
+    if looked.failure:
+        yield _failure(area, looked, looked.failure)
+    elif looked.broken and looked.broken.failure:
+        yield _failure(area, looked.broken, looked.broken.failure)
+
+
+def _failure(area: Area, looked: Looked, failure: Failure) -> Point:
+    name, kind = looked.name, looked.kind
     chain = " → ".join((name, *looked.cnames))
-    if looked.failure is Failure.CNAME_LOOP:
+    if failure is Failure.TIMEOUT:
+        message = f"no answer came for {kind}, so nothing is known; run again, or ask another --resolver"
+        return Point(area, Kind.SKIPPED, "dns-timeout", name, message)
+    if failure is Failure.REFUSED:
+        message = (
+            f"the resolver refuses to answer us for {kind} (REFUSED), so nothing is known; ask one that serves this "
+            "machine: --resolver ADDRESS"
+        )
+        return Point(area, Kind.SKIPPED, "resolver-refuses", name, message)
+    if failure is Failure.CNAME_LOOP:
         message = f"CNAME records lead in a circle ({chain}); let `{name} CNAME` name the host that is meant"
-    elif looked.failure is Failure.REFUSED:
+        return Point(area, Kind.ERROR, "cname-loop", name, message)
+    if failure is Failure.CNAME_CHAIN:
         message = (
-            f"the servers of the zone refuse to answer for {looked.kind} (REFUSED): it is delegated to servers that "
-            f"do not serve it; compare `dig NS` of the zone at its parent and at the servers"
+            f"{len(looked.cnames)} CNAME records lead to {looked.cnames[-1]}, more than resolvers follow; let "
+            f"`{name} CNAME {looked.cnames[-1]}` name the end itself"
         )
-    else:
-        at_end = f" at the end of {chain}" if looked.cnames else ""
+        return Point(area, Kind.ERROR, "cname-chain-long", name, message)
+    if failure is Failure.LAME:
         message = (
-            f"{looked.kind} can't be looked up{at_end} (SERVFAIL): senders see a failure, not a record; "
-            f"see what `dig +trace {looked.kind} {name}` and DNSSEC say"
+            f"the servers of the zone refuse to answer for {kind} (REFUSED): it is delegated to servers that "
+            "do not serve it; compare `dig NS` of the zone at its parent and at the servers"
         )
-    return Point(area, Kind.ERROR, _RULES[looked.failure], name, message)
+        return Point(area, Kind.ERROR, "dns-refused", name, message)
+    at_end = f" at the end of {chain}" if looked.cnames else ""
+    message = (
+        f"{kind} can't be looked up{at_end} (SERVFAIL): senders see a failure, not a record; "
+        f"see what `dig +trace {kind} {name}` and DNSSEC say"
+    )
+    return Point(area, Kind.ERROR, "dns-servfail", name, message)
 
 
 def zone_failure(seen: Seen) -> Point | None:
     """Return the one failure of all names of a domain, None where any of them can be looked up."""
     failures = {one.failure if one else None for one in (seen.mx, seen.sts, seen.tlsrpt, seen.host)}
     same = len(failures) == 1 and None not in failures
-    return lookup_failure(Area.RECORD, seen.mx) if same and seen.mx else None
+    return next(lookup_failures(Area.RECORD, seen.mx), None) if same and seen.mx else None
 
 
-def judge_record(seen: Seen) -> Iterator[Point]:
+def from_wildcard(seen: Seen) -> bool:
+    """Whether the policy host has only the addresses that every name below the domain has, and no record."""
+    wild, host = seen.wildcard_host, seen.host
+    return bool(wild and host and wild.values and {*wild.values, *wild.cnames} == {*host.values, *host.cnames})
+
+
+def judge_record(seen: Seen, now: datetime) -> Iterator[Point]:
     """Judge `_mta-sts` (RFC 8461 §3.1)."""
     looked = seen.sts
     if looked is None:
         return
-    failed = lookup_failure(Area.RECORD, looked)
-    if failed:
-        yield failed
+    if looked.failure:
+        yield from lookup_failures(Area.RECORD, looked)
         return
-    yield from _texts(Area.RECORD, looked, seen, STS_PREFIX, _STS_LIKE)
+    record = f'{looked.name} TXT "{STS_PREFIX} id={fresh_id(now)};"'
+    yield from _texts(Area.RECORD, looked, seen, record)
     stated = [value for value in looked.values if value.startswith(STS_PREFIX)]
     if len(stated) == 1:
         try:
@@ -88,11 +113,11 @@ def judge_reports(seen: Seen) -> Iterator[Point]:
     looked = seen.tlsrpt
     if looked is None:
         return
-    failed = lookup_failure(Area.REPORTS, looked)
-    if failed:
-        yield failed
+    if looked.failure:
+        yield from lookup_failures(Area.REPORTS, looked)
         return
-    yield from _texts(Area.REPORTS, looked, seen, TLSRPT_PREFIX, _TLSRPT_LIKE)
+    record = f'{looked.name} TXT "{TLSRPT_PREFIX} rua=mailto:tls-reports@{seen.domain}"'
+    yield from _texts(Area.REPORTS, looked, seen, record)
     stated = [value for value in looked.values if value.startswith(TLSRPT_PREFIX)]
     if len(stated) != 1:
         return
@@ -115,12 +140,17 @@ def judge_reports(seen: Seen) -> Iterator[Point]:
         yield Point(Area.REPORTS, Kind.NOTE, "rua-several", looked.name, message)
 
 
-def _texts(area: Area, looked: Looked, seen: Seen, prefix: str, like: re.Pattern[str]) -> Iterator[Point]:
-    """Judge which TXT values stand at a name, whatever the one that counts states."""
+def fresh_id(now: datetime) -> str:
+    """Return an id that was never used: a moment, as RFC 8461 §3.1 shows."""
+    return f"{now:%Y%m%dT%H%M%S}"
+
+
+def _texts(area: Area, looked: Looked, seen: Seen, record: str) -> Iterator[Point]:
+    """Judge which TXT values stand at a name, whatever the one that counts states; `record` is what should stand."""
     name = looked.name
-    sts = prefix == STS_PREFIX
+    sts = area is Area.RECORD
+    prefix, like = (STS_PREFIX, _STS_LIKE) if sts else (TLSRPT_PREFIX, _TLSRPT_LIKE)
     severity = Kind.ERROR if sts else Kind.WARNING
-    record = f'{name} TXT "{prefix} {"id=…;" if sts else "rua=mailto:tls-reports@" + seen.domain}"'
     stated = [value for value in looked.values if value.startswith(prefix)]
     others = [value for value in looked.values if not value.startswith(prefix)]
     misspelt = next((value for value in others if like.match(value)), None)
@@ -142,6 +172,12 @@ def _texts(area: Area, looked: Looked, seen: Seen, prefix: str, like: re.Pattern
         yield _missing(area, looked, seen, record, others)
     elif stated:
         yield from _crowd(area, name, stated, others, prefix)
+        if set(stated) <= set(wild):
+            message = (
+                f"the record comes from a wildcard (`*.{seen.domain}`), so every name below seems to have one; put it "
+                f'at its own name, `{name} TXT "{stated[0]}"`, and take the wildcard back'
+            )
+            yield Point(area, Kind.WARNING, "wildcard-txt", name, message)
         if astray:
             message = f"{_short(astray)} stands at {seen.domain} itself too, where it does nothing; delete it there"
             yield Point(area, Kind.WARNING, "record-at-apex", seen.domain, message)
@@ -158,7 +194,8 @@ def _missing(area: Area, looked: Looked, seen: Seen, record: str, others: Sequen
     if area is Area.REPORTS:
         message = f"{found}: failures stay unseen (RFC 8460); add `{record}`"
         return Point(area, severity, "tlsrpt-record-missing", looked.name, message)
-    if seen.host is not None and not seen.host.values and not seen.host.failure and not others:
+    nothing = seen.host is not None and not seen.host.values and not seen.host.failure
+    if (nothing or from_wildcard(seen)) and not others:
         message = (
             f"the domain publishes no MTA-STS; serve a policy at https://mta-sts.{seen.domain}, then add `{record}`"
         )
@@ -189,20 +226,22 @@ def _tags(area: Area, name: str, text: str, known: tuple[str, ...]) -> Iterator[
             yield Point(area, Kind.WARNING, "tag-unknown", name, message)
 
 
-def judge_agreement(seen: Seen) -> Iterator[Point]:
+def judge_agreement(seen: Seen, reach: Reach) -> Iterator[Point]:
     """Judge whether every name server and resolver says what the resolver said; one point a server."""
-    looked = {(one.name, one.kind): one for one in (seen.sts, seen.mx) if one and not one.failure and not one.cnames}
-    reached = any(not one.problem for one in seen.said)  # else our own network may be to blame
+    looked = {one.name: one for one in (seen.sts, seen.mx, seen.tlsrpt, seen.host) if one and not one.failure}
+    said = [one for one in seen.said if not (one.unreached and reach.no_route(one.address))]
+    reached = any(not one.problem for one in said)  # else our own network may be to blame
     servers: dict[tuple[str, str], list[str]] = {}
-    for one in seen.said:
-        asked = looked.get((one.name, one.kind))
+    for one in said:
+        asked = looked.get(one.name)
         if asked is None:
             continue  # that it can't be looked up is said already
         if one.problem and reached:
             what = f"{one.problem}, so some look-ups fail or are late; let it serve the zone, or take it out of it"
             servers.setdefault((one.server, what), []).append(one.address)
-        elif one.values is not None and set(one.values) != set(asked.values):
-            what = f"says {_short(one.values) or 'nothing'} for {one.name} {one.kind}"
+        elif not one.problem and _differs(one, asked):
+            shown = f"CNAME {one.cname}" if one.cname else _short(one.values or ())
+            what = f"says {shown or 'nothing'} for {one.name} {one.kind}"
             servers.setdefault((one.server, what), []).append(one.address)
     by_server: dict[str, list[str]] = {}
     for (server, what), addresses in servers.items():
@@ -217,6 +256,17 @@ def judge_agreement(seen: Seen) -> Iterator[Point]:
                 "TTL, or put the zone transfer right"
             )
             yield Point(Area.RECORD, Kind.WARNING, "servers-differ", seen.domain, message)
+
+
+def _differs(said: Said, looked: Looked) -> bool:
+    """Whether a server says something else: at a CNAME, which host it names; addresses may vary by who asks."""
+    if said.own and (said.cname or (looked.cnames and said.values is not None)):
+        return (said.cname,) != looked.cnames[:1]
+    if said.values is None:
+        return False
+    if said.kind == "A":
+        return bool(said.values) is not any("." in value for value in looked.values)
+    return set(said.values) != set(looked.values)
 
 
 def _short(values: Sequence[str]) -> str:

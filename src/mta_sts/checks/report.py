@@ -54,11 +54,19 @@ class Point:
         return f"{self.kind}: {self.path}: {self.message} [{self.rule}]"
 
 
+@dataclass(frozen=True, slots=True)
+class LookedHost:
+    """What was last found at an MX host, and when TLS was last judged there; None where it never was."""
+
+    seen: datetime | None
+    points: tuple[Point, ...] = ()
+
+
 @dataclass(slots=True)
 class DomainReport:
-    """What was found of one domain; `history` is what the next run must know (see `mta_sts.checks.memory`).
+    """What was found of one domain; `history` and `smtp` (by MX host) are what the next run must know.
 
-    `smtp_seen` is when all its MX hosts were last looked at, in this run or in the one before.
+    See `mta_sts.checks.memory`.
     """
 
     domain: str
@@ -69,10 +77,15 @@ class DomainReport:
     policy: str = ""
     mx: Sequence[str] = ()
     authentic: bool = False
-    certificate_ends: str = ""
     history: list[dict[str, Any]] = field(default_factory=list)
-    smtp_seen: datetime | None = None
+    smtp: dict[str, LookedHost] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def smtp_seen(self) -> datetime | None:
+        """When TLS was judged at each of its MX hosts, None where that never was."""
+        dates = [self.smtp[host].seen if host in self.smtp else None for host in self.mx or [self.domain]]
+        return None if None in dates else min(date for date in dates if date)
 
     def count(self, kind: Kind) -> int:
         """Return how many points are of a kind."""

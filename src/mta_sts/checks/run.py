@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.checks import drift, host, mail, memory, records
+from mta_sts.checks.lookup import EVERYTHING
 from mta_sts.checks.observe import DOMAIN_LIMIT, Observer, mx_hosts
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
+from mta_sts.checks.smtp import NOTHING_BACK, SmtpCause
 from mta_sts.findings import MtaStsError
 from mta_sts.history import history_versions
+from mta_sts.ledger import LiveId, held_policies
 from mta_sts.policy import Mode
 from mta_sts.records import select_sts_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mta_sts.checks.lookup import Reach
     from mta_sts.checks.observe import Seen
+    from mta_sts.checks.report import LookedHost
     from mta_sts.domain_config import DomainConfig
     from mta_sts.ledger import PolicyVersion
     from mta_sts.network_options import Network
 
-SMTP_DUE = timedelta(hours=48)
-"""How long it may be that nobody has looked at the MX hosts of a domain."""
 _AT_ONCE = 32
 """Domains that are looked at together: enough to wait for many, few enough for each to be served in its time."""
 
@@ -37,8 +40,8 @@ class Known:
     declared: Mapping[str, DomainConfig] = field(default_factory=dict)
     before: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     versions: Mapping[str, Sequence[PolicyVersion]] = field(default_factory=dict)
-    smtp_seen: Mapping[str, datetime] | None = None
-    """When the MX hosts of each domain were last looked at; None where no earlier run is given."""
+    smtp: Mapping[str, Mapping[str, LookedHost]] | None = None
+    """What an earlier run found at the MX hosts of each domain; None where no earlier run is given."""
     own_ids: bool = False
     """Whether ids are made by this product, so that they say which bytes they stand for."""
 
@@ -81,61 +84,113 @@ async def check_domains_async(
     """Return a report for each domain (normalised), in their order; raises ValueError where no resolver is known."""
     observer = Observer(network, smtp=smtp)
     reports: list[DomainReport | None] = [None] * len(domains)
+    doubtful: dict[int, tuple[Seen, float]] = {}
     waiting = iter(enumerate(domains))
     done = wrong = 0
+
+    async def report(index: int, domain: str) -> DomainReport:
+        if done >= _AT_ONCE and not observer.answered:
+            return _unasked(domain, known, done)
+        start = time.monotonic()
+        try:
+            seen = await observer.look_at(domain)
+        except Exception as error:  # noqa: BLE001  whatever a stranger published, the other domains count
+            return _failed(domain, known, error)
+        seconds = round(time.monotonic() - start, 3)
+        if tells_of_us(seen, observer.reach):
+            doubtful[index] = seen, seconds
+        return _judged(seen, known, observer.reach, seconds)
 
     async def work() -> None:
         nonlocal done, wrong
         for index, domain in waiting:
-            start = time.monotonic()
-            seen = await observer.look_at(domain)
-            report = judge(seen, known, datetime.now(UTC))
-            report.seconds = round(time.monotonic() - start, 3)
-            reports[index] = report
-            done, wrong = done + 1, wrong + bool(report.count(Kind.ERROR))
+            reports[index] = found = await report(index, domain)
+            done, wrong = done + 1, wrong + bool(found.count(Kind.ERROR))
             progress(Progress(done, len(domains), wrong))
 
     await asyncio.gather(*(work() for _ in range(min(_AT_ONCE, len(domains)))))
-    finished = [report for report in reports if report is not None]
-    for report in finished:
-        report.points = _at_the_end(report, known, connected=observer.connected, smtp=smtp)
-    return finished
+    # What this machine can reach is known only now.
+    for index, (seen, seconds) in doubtful.items():
+        reports[index] = _judged(seen, known, observer.reach, seconds)
+    return [report for report in reports if report is not None]
 
 
-def judge(seen: Seen, known: Known, now: datetime) -> DomainReport:
+def tells_of_us(seen: Seen, reach: Reach) -> bool:
+    """Whether something of a domain could not be reached, so that the end of the run tells whose fault that is."""
+    sessions = [session for host in seen.mail_hosts or () for session in host.sessions]
+    unreached = [one.address for one in (*seen.said, *(seen.fetched or ())) if one.unreached]
+    unreached += [session.address for session in sessions if session.cause is SmtpCause.NO_CONNECTION]
+    silent = any(session.cause in NOTHING_BACK and not session.greeted for session in sessions)
+    return (silent and not reach.smtp) or any(map(reach.no_route, unreached))
+
+
+def _judged(seen: Seen, known: Known, reach: Reach, seconds: float) -> DomainReport:
+    try:
+        report = judge(seen, known, datetime.now(UTC), reach)
+    except Exception as error:  # noqa: BLE001  whatever a stranger published, the other domains count
+        report = _failed(seen.domain, known, error)
+    report.seconds = seconds
+    return report
+
+
+def _remembered(domain: str, known: Known, *points: Point) -> DomainReport:
+    """Return the report on a domain of which nothing was seen: what was known of it stays known."""
+    history = [dict(entry) for entry in known.before.get(domain, ())]
+    return DomainReport(domain, points, history=history, smtp=dict((known.smtp or {}).get(domain, {})))
+
+
+def _failed(domain: str, known: Known, error: Exception) -> DomainReport:
+    message = (
+        f"this check itself failed ({type(error).__name__}: {error}), so nothing is known; report it with this line"
+    )
+    return _remembered(domain, known, Point(Area.RECORD, Kind.SKIPPED, "internal-error", domain, message))
+
+
+def _unasked(domain: str, known: Known, done: int) -> DomainReport:
+    message = (
+        f"the resolver gave no answer at all for the {done} domains before this one, so it was not asked any more; "
+        "see whether it runs, or give --resolver ADDRESS"
+    )
+    return _remembered(domain, known, Point(Area.RECORD, Kind.SKIPPED, "resolver-silent", domain, message))
+
+
+def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) -> DomainReport:
     """Return the report on what was seen of a domain."""
     domain = seen.domain
-    before = known.before.get(domain, ())
-    report = DomainReport(domain, history=[dict(entry) for entry in before])
-    if seen.mx is not None and not seen.mx.exists:
-        message = "there is no such domain in DNS (NXDOMAIN); correct the name, or the delegation at the parent zone"
-        report.points = (Point(Area.RECORD, Kind.ERROR, "domain-missing", domain, message),)
-        return report
-    whole = records.zone_failure(seen)
+    whole = _one_fault(seen)
     if whole:
-        report.points = (whole,)
-        return report
+        return _remembered(domain, known, whole)
+    before = known.before.get(domain, ())
+    report = _remembered(domain, known)
     declared = known.declared.get(domain)
     identifier = _identifier(seen)
-    served = seen.served
-    mode = served.policy.mode if served else declared.policy.mode if declared else _mode_before(before)
     versions = [
         *known.versions.get(domain, ()),
         *history_versions(before),
         *(declared.history if declared else ()),
     ]
+    mode = _strongest_mode(seen, declared, versions, identifier, now)
+    weight = mail.severity(mode)
+    hosts = [host for host in seen.mail_hosts or () if host.addresses.values or host.addresses.failure]
+    found = {host.name: mail.looked_host(host, weight, now, reach) for host in hosts}
     points = [
-        *records.judge_record(seen),
-        *host.judge_host(seen, now),
+        *records.judge_record(seen, now),
+        *host.judge_host(seen, now, reach),
         *host.judge_policy(seen),
         *mail.judge_mx(seen, mode),
-        *mail.judge_smtp(seen, mode, now),
+        *(point for one in hosts for point in mail.judge_smtp(one, weight, now, reach)),
+        *mail.blocked(seen, reach),
         *records.judge_reports(seen),
-        *records.judge_agreement(seen),
+        *records.judge_agreement(seen, reach),
         *memory.judge_memory(seen, versions, identifier, now),
     ]
+    if known.smtp is not None:
+        points += memory.judge_smtp_memory(report.smtp, seen, found, now)
+    elif not seen.smtp:
+        message = "STARTTLS and certificates of the MX hosts were NOT checked, as asked; run it without --no-smtp"
+        points.append(Point(Area.SMTP, Kind.NOTE, "smtp-not-asked-for", "", message))
     if declared or known.own_ids:
-        points += drift.judge_id(seen, identifier)
+        points += drift.judge_id(seen, identifier, declared.history if declared else ())
     if declared:
         points += drift.judge_drift(seen, declared)
     if not seen.in_time:
@@ -144,12 +199,37 @@ def judge(seen: Seen, known: Known, now: datetime) -> DomainReport:
     report.points = tuple(sorted(dict.fromkeys(points), key=lambda point: list(Kind).index(point.kind)))
     report.id = identifier
     report.history = memory.next_history(before, seen, identifier, now)
+    report.smtp = memory.next_smtp(report.smtp, seen, found)
     report.authentic = bool(seen.sts and seen.sts.authentic)
     report.mx = mx_hosts(seen.mx) if seen.mx else []
+    served = seen.served
     if served:
         report.mode, report.max_age = str(served.policy.mode), served.policy.max_age
         report.policy = served.body.decode("utf-8", "replace")
     return report
+
+
+def _one_fault(seen: Seen) -> Point | None:
+    """Return what explains everything else, None where nothing does."""
+    domain = seen.domain
+    if seen.mx is None:
+        return None
+    if not seen.public:
+        message = (
+            "this resolver knows no public DNS (it says that the root does not exist), so nothing is known; connect "
+            "this machine, or ask another --resolver"
+        )
+        return Point(Area.RECORD, Kind.SKIPPED, "no-public-dns", domain, message)
+    if not seen.mx.exists:
+        message = "there is no such domain in DNS (NXDOMAIN); correct the name, or the delegation at the parent zone"
+        return Point(Area.RECORD, Kind.ERROR, "domain-missing", domain, message)
+    unpublished = seen.sts is not None and not seen.sts.failure and not seen.sts.values and seen.served is None
+    if mx_hosts(seen.mx) == ["."] and unpublished:
+        message = (
+            "a null MX says that the domain takes no mail (RFC 7505), so it needs no MTA-STS; nothing is to be done"
+        )
+        return Point(Area.MX, Kind.NOTE, "null-mx", domain, message)
+    return records.zone_failure(seen)
 
 
 def _identifier(seen: Seen) -> str:
@@ -159,40 +239,14 @@ def _identifier(seen: Seen) -> str:
         return ""
 
 
-def _mode_before(before: Sequence[Mapping[str, Any]]) -> Mode | None:
-    return Mode(before[0]["mode"]) if before else None
-
-
-def _at_the_end(report: DomainReport, known: Known, *, connected: bool, smtp: bool) -> tuple[Point, ...]:
-    """Take back what only seemed to be a fault of MX hosts: if none could be reached, our own port 25 is blocked."""
-    kept = [point for point in report.points if connected or point.rule != mail.NO_CONNECTION]
-    if len(kept) < len(report.points):
-        message = (
-            "no MX host of this run could be reached, so outgoing port 25 seems to be blocked here: STARTTLS and "
-            "certificates were NOT checked; run it on a host that may use port 25"
-        )
-        kept.append(Point(Area.SMTP, Kind.SKIPPED, "port-25-blocked", "", message))
-    elif not smtp and known.smtp_seen is None:
-        message = "STARTTLS and certificates of the MX hosts were NOT checked, as asked; run it without --no-smtp"
-        kept.append(Point(Area.SMTP, Kind.NOTE, "smtp-not-asked-for", "", message))
-    now = datetime.now(UTC)
-    if smtp and not any(point.area is Area.SMTP and point.kind is Kind.SKIPPED for point in kept):
-        report.smtp_seen = now
-        return tuple(kept)
-    report.smtp_seen = (known.smtp_seen or {}).get(report.domain)
-    if known.smtp_seen is not None:
-        kept.append(_looked_at_before(report.smtp_seen, now))
-    return tuple(kept)
-
-
-def _looked_at_before(last: datetime | None, now: datetime) -> Point:
-    """Return what is to be said of MX hosts that another run is to look at."""
-    if last is not None and now - last <= SMTP_DUE:
-        message = f"STARTTLS and certificates of MX hosts were looked at on {last:%Y-%m-%d %H:%M} UTC, not in this run"
-        return Point(Area.SMTP, Kind.NOTE, "smtp-seen-before", "", message)
-    when = f"since {last:%Y-%m-%d %H:%M} UTC" if last else "in any run that is known here"
-    message = (
-        f"STARTTLS and certificates of the MX hosts were NOT looked at {when}, and are to be every "
-        f"{SMTP_DUE // timedelta(hours=1)} hours; see that the runner that may use port 25 hands its JSON over"
-    )
-    return Point(Area.SMTP, Kind.SKIPPED, "smtp-not-seen-lately", "", message)
+def _strongest_mode(
+    seen: Seen, declared: DomainConfig | None, versions: Sequence[PolicyVersion], identifier: str, now: datetime
+) -> Mode | None:
+    """Return the strongest mode that senders may go by: what is served, and what they still hold from before."""
+    live = LiveId(identifier, now.timestamp(), seen.sts.ttl if seen.sts else 0) if identifier else None
+    modes = {held.policy.mode for held in held_policies(versions, live, now.timestamp())}
+    if seen.served:
+        modes.add(seen.served.policy.mode)
+    elif declared:
+        modes.add(declared.policy.mode)
+    return next((mode for mode in (Mode.ENFORCE, Mode.TESTING, Mode.NONE) if mode in modes), None)

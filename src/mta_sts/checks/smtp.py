@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ssl
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from mta_sts.checks.certificates import any_tls, described
-from mta_sts.checks.lookup import NO_ROUTE
+from mta_sts.checks.certificates import OLD_VERSIONS, any_tls, described
+from mta_sts.checks.lookup import NO_ROUTE, NOT_LET_THROUGH
 from mta_sts.fetch import FetchCause, certificate_cause
 from mta_sts.matching import certificate_matches
 
@@ -19,8 +18,6 @@ _SESSION_LIMIT = 25.0
 """Seconds: senders wait minutes (RFC 5321 §4.5.3.2), but a host that needs more than this is to be looked at."""
 _LOOK_LIMIT = 10.0
 _MOST_LINES = 100
-_NOT_LET_THROUGH = frozenset({errno.EHOSTUNREACH, errno.EACCES, errno.EPERM, errno.ETIMEDOUT})
-"""Errors of a packet that was dropped or forbidden on the way, perhaps by our own network."""
 
 
 class SmtpCause(StrEnum):
@@ -37,6 +34,10 @@ class SmtpCause(StrEnum):
     TLS = "tls"  # the handshake fails otherwise
 
 
+NOTHING_BACK = (SmtpCause.NO_CONNECTION, SmtpCause.NO_ROUTE, SmtpCause.REFUSED)
+"""What a network that blocks port 25 looks like, unless the host greeted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What one address of an MX host showed: a leaf certificate in DER, or the cause why there is none."""
@@ -48,6 +49,8 @@ class Session:
     verify_code: int = 0
     certificate: bytes = b""
     version: str = ""
+    greeted: bool = False
+    """Whether it spoke SMTP to us."""
 
 
 class _EndedError(Exception):
@@ -66,7 +69,7 @@ async def start_session(host: str, address: str, port: int, context: ssl.SSLCont
     if session.cause not in (SmtpCause.TLS, *FetchCause):
         return session
     shown = session if session.certificate else await _session(host, address, port, any_tls(), _LOOK_LIMIT)
-    if shown.version in ("TLSv1", "TLSv1.1"):
+    if shown.version in OLD_VERSIONS:
         return replace(session, cause=SmtpCause.TLS_VERSION, detail=f"speaks no TLS 1.2, only {shown.version}")
     what = described(shown.certificate) if shown.certificate else ""
     return replace(session, detail=f"{session.detail}: {what}") if what else session
@@ -74,16 +77,22 @@ async def start_session(host: str, address: str, port: int, context: ssl.SSLCont
 
 async def _session(host: str, address: str, port: int, context: ssl.SSLContext, limit: float) -> Session:
     writer: asyncio.StreamWriter | None = None
+    cause: SmtpCause | FetchCause
+    greeted = False
+    verify_code = 0
     try:
         reader, writer = await _connect(address, port)
         async with asyncio.timeout(limit):
+            code, lines = await _reply(reader)
+            greeted = True
+            _expect_welcome(code, lines)
             return await _talk(host, address, reader, writer, context)
     except _EndedError as ended:
         cause, detail = ended.cause, ended.detail
     except TimeoutError:
         cause, detail = SmtpCause.SILENT, f"connected, but no whole session within {limit:g} s"
     except ssl.SSLCertVerificationError as error:
-        return Session(host, address, certificate_cause(error), error.verify_message.rstrip("."), error.verify_code)
+        cause, detail, verify_code = certificate_cause(error), error.verify_message.rstrip("."), error.verify_code
     except ssl.SSLError as error:
         cause, detail = SmtpCause.TLS, f"the TLS handshake fails ({error.reason or error})"
     except (OSError, asyncio.IncompleteReadError):
@@ -91,7 +100,7 @@ async def _session(host: str, address: str, port: int, context: ssl.SSLContext, 
     finally:
         if writer is not None:
             writer.transport.abort()
-    return Session(host, address, cause, detail)
+    return Session(host, address, cause, detail, verify_code, greeted=greeted)
 
 
 async def _connect(address: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -104,17 +113,19 @@ async def _connect(address: str, port: int) -> tuple[asyncio.StreamReader, async
         cause = SmtpCause.REFUSED
         if error.errno in NO_ROUTE:
             cause = SmtpCause.NO_ROUTE
-        elif error.errno in _NOT_LET_THROUGH:
+        elif error.errno in NOT_LET_THROUGH:
             cause = SmtpCause.NO_CONNECTION
         raise _EndedError(cause, f"no connection ({error.strerror})") from error
+
+
+def _expect_welcome(code: str, lines: list[str]) -> None:
+    if code != "220":
+        raise _EndedError(SmtpCause.NOT_TALKING, f"greets with {code} {lines[-1]}")
 
 
 async def _talk(
     host: str, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext
 ) -> Session:
-    code, lines = await _reply(reader)
-    if code != "220":
-        raise _EndedError(SmtpCause.NOT_TALKING, f"greets with {code} {lines[-1]}")
     # RFC 5321 §4.1.3: a client that has no name to give says its address.
     ours = writer.get_extra_info("sockname")[0]
     writer.write(f"EHLO [{'IPv6:' if ':' in ours else ''}{ours}]\r\n".encode())
@@ -142,6 +153,7 @@ async def _talk(
         "" if matches else f"the certificate is not valid for {host}",
         certificate=secured.getpeercert(binary_form=True) or b"",
         version=secured.version() or "",
+        greeted=True,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
 
     from mta_sts.checks.targets import BadLine
 
-_TITLES = ("domain", "mode", "id", "verdict", "errors", "warnings", "skipped")
+_TITLES = ("domain", "mode", "id", "dnssec", "verdict", "errors", "warnings", "skipped")
+_MARKUP = re.compile(r"[\\`*_\[\]<>|&~]")
+_CALLS = re.compile(r"(?<!\w)@(?=\w)|#(?=\d)")
+"""What forges make a mention, or a link to an issue, of; a backslash does not stop them."""
 
 
 def to_json(reports: Sequence[DomainReport], bad: Sequence[BadLine], when: datetime) -> str:
@@ -33,7 +37,11 @@ def to_json(reports: Sequence[DomainReport], bad: Sequence[BadLine], when: datet
                 "dnssec": report.authentic,
                 "points": [_plain(point) for point in report.points],
                 "history": report.history,
-                "smtp_seen": report.smtp_seen.isoformat(timespec="seconds") if report.smtp_seen else None,
+                "smtp_seen": _moment(report.smtp_seen),
+                "smtp": [
+                    {"host": host, "seen": _moment(one.seen), "points": [_plain(point) for point in one.points]}
+                    for host, one in report.smtp.items()
+                ],
                 "seconds": report.seconds,
             }
             for report in reports
@@ -61,7 +69,7 @@ def to_markdown(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
     lines += [f"| {' | '.join(map(_escaped, _row(report)))} |" for report in reports]
     for report in reports:
         lines += [f"\n### {report.domain}\n"] if report.points else []
-        lines += [f"- **{point.kind}** {_escaped(_line(point).partition(': ')[2])}" for point in report.points]
+        lines += [f"- **{point.kind}** {_spans(_line(point).partition(': ')[2])}" for point in report.points]
     if bad:
         lines += ["\n### not checked\n", *(f"- {_escaped(str(one))}" for one in bad)]
     lines += [f"\n{_sum(reports, bad)}", ""]
@@ -102,6 +110,10 @@ def to_junit(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
     return tostring(root, encoding="unicode", xml_declaration=False) + "\n"
 
 
+def _moment(when: datetime | None) -> str | None:
+    return when.isoformat(timespec="seconds") if when else None
+
+
 def _plain(point: Point) -> dict[str, str]:
     return {
         "area": str(point.area),
@@ -114,7 +126,8 @@ def _plain(point: Point) -> dict[str, str]:
 
 def _row(report: DomainReport) -> tuple[str, ...]:
     counts = (str(report.count(kind)) for kind in (Kind.ERROR, Kind.WARNING, Kind.SKIPPED))
-    return (report.domain, report.mode or "-", report.id[:32] or "-", report.verdict, *counts)
+    signed = "yes" if report.authentic else "no"
+    return (report.domain, report.mode or "-", report.id[:32] or "-", signed, report.verdict, *counts)
 
 
 def _line(point: Point) -> str:
@@ -132,7 +145,23 @@ def _sum(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
 
 def _escaped(text: str) -> str:
     """Keep what strangers published from becoming markup."""
-    return "".join(f"\\{character}" if character in "\\|<>[]*#@" else character for character in text)
+    plain = _CALLS.sub("\\g<0>\u2060", _MARKUP.sub(r"\\\g<0>", text))
+    return plain.replace("\n", " ").replace("\t", " ")
+
+
+def _spans(text: str) -> str:
+    """Escape a sentence and leave the code spans in it alone: nothing in a code span is markup, not even a backslash.
+
+    A stranger's backtick only changes what stands in a span and what is escaped: there is nothing between.
+    """
+    *parts, last = text.split("`")
+    shown = [
+        _escaped(part) if index % 2 == 0 else f"`{' '.join(part.split())}`" if part.strip() else ""
+        for index, part in enumerate(parts)
+    ]
+    # A last backtick without its other half is one.
+    odd = len(parts) % 2 == 1
+    return "".join(shown) + ("\\`" if odd else "") + _escaped(last)
 
 
 def _clean(text: str) -> str:

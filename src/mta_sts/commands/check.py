@@ -79,6 +79,8 @@ def _check(options: argparse.Namespace) -> int:
     from mta_sts.files import write_whole  # noqa: PLC0415
 
     network = network_of(options)
+    if options.output and not Path(options.output).absolute().parent.is_dir():
+        raise ValueError(f"-o {options.output}: there is no folder {Path(options.output).absolute().parent}")
     declared = _declared(options.stack) if options.stack else {}
     domains, bad = _targets(options, declared)
     for one in bad:
@@ -147,7 +149,7 @@ def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[s
         versions = {domain: read_versions(s3, options.bucket, domain) for domain in domains}
     if before is None:
         return Known(declared, versions=versions)
-    return Known(declared, before.histories, versions, smtp_seen=before.smtp_seen)
+    return Known(declared, before.histories, versions, smtp=before.smtp)
 
 
 def _written(form: str, reports: list[DomainReport], bad: list[BadLine], when: datetime) -> str:
