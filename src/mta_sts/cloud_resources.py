@@ -69,9 +69,9 @@ _CODE = {
     "cloudflare:index/workerScript:WorkerScript": "content",
 }
 _DISTRIBUTIONS = ("aws:cloudfront/distribution:Distribution", "aws-native:cloudfront:Distribution")
-_CLOUDFLARE = ("cloudflare:index/dnsRecord:DnsRecord", "cloudflare:index/record:Record")
+CLOUDFLARE = ("cloudflare:index/dnsRecord:DnsRecord", "cloudflare:index/record:Record")
 _ROUTE53 = ("aws:route53/record:Record", "aws-native:route53:RecordSet")
-RECORDS = (*_CLOUDFLARE, *_ROUTE53)
+RECORDS = (*CLOUDFLARE, *_ROUTE53)
 """The types of DNS records that can be read."""
 _OBJECT_TYPE = re.compile(r"object|blob", re.IGNORECASE)
 _MAX_AGE = re.compile(r"(?:s-maxage|max-age)\s*=\s*\"?(\d+)", re.IGNORECASE)
@@ -151,7 +151,10 @@ class PolicyObject:
             if isinstance(text, str):
                 return text.encode()
             if isinstance(path, str):
-                return self._file(path, _part(value, "hash"))
+                digest = _part(value, "hash")
+                if isinstance(value, dict) and not (isinstance(digest, str) and digest):
+                    raise UnseenError(f"the policy of {self.resource.name} is a file whose hash the plan does not tell")
+                return self._file(path, digest)
             if isinstance(value, str) and name == "content":
                 return value.encode()
             if isinstance(value, str) and name == "contentBase64":
@@ -164,7 +167,7 @@ class PolicyObject:
         )
 
     def _file(self, path: str, digest: Any) -> bytes:
-        """Return what a file asset holds; where its hash is told, nothing but the file of that hash."""
+        """Return what a file asset holds; of one in a plan, which always tells the hash, only the file of that hash."""
         try:
             with Path(path).open("rb") as file:
                 body = file.read(_LARGEST_FILE + 1)
@@ -178,6 +181,20 @@ class PolicyObject:
     def metadata(self) -> Mapping[str, str]:
         """The object's metadata, empty where it has none."""
         return dict(get(self.resource.props, "metadata") or {})
+
+    @property
+    def faults(self) -> Iterator[str]:
+        """Why senders can't use it, whatever stands in it."""
+        props = self.resource.props
+        given = get(props, "contentType")
+        # What S3 says of a file where nobody says it; other stores guess from the name.
+        kind = str(given or ("application/octet-stream" if self.resource.resource_type.startswith("aws:") else ""))
+        if kind and kind.partition(";")[0].strip().lower() != "text/plain":
+            yield f"it is served as `{kind}`, and senders take nothing but `text/plain` (RFC 8461 §3.2)"
+        if get(props, "websiteRedirect"):
+            yield "it is a redirect, which senders must not follow (RFC 8461 §3.3)"
+        if str(get(props, "contentEncoding") or "identity").lower() != "identity":
+            yield f"it is served as packed (`{get(props, 'contentEncoding')}`), and senders do not unpack"
 
     @property
     def cache_control(self) -> str:
@@ -247,7 +264,7 @@ class Record:
     def values(self) -> list[str]:
         """The values in presentation form."""
         props = self.resource.props
-        if self.resource.resource_type in _CLOUDFLARE:
+        if self.resource.resource_type in CLOUDFLARE:
             for path in (("content",), ("value",), ("data", "target")):
                 value = get(props, *path)
                 if value is not None:
@@ -285,6 +302,18 @@ class Distribution:
     def certificate(self) -> Mapping[str, Any]:
         """The settings of the viewer's certificate."""
         return get(self.settings, "viewerCertificate") or {}
+
+    @property
+    def faults(self) -> Iterator[str]:
+        """Why senders can't use what it serves, as far as that can be seen."""
+        if self.settings.get("enabled") is False:
+            yield "its distribution is disabled"
+        certificate, restrictions = self.settings.get("viewerCertificate"), self.settings.get("restrictions")
+        if isinstance(certificate, dict) and certificate.get("cloudfrontDefaultCertificate") is True:
+            yield "its distribution has CloudFront's own certificate, which is not for the policy host's name"
+        geo = restrictions.get("geoRestriction") if isinstance(restrictions, dict) else None
+        if isinstance(geo, dict) and geo.get("restrictionType") in ("whitelist", "blacklist"):
+            yield "its distribution refuses some countries"
 
     @property
     def origins(self) -> Iterator[Mapping[str, Any]]:
@@ -327,14 +356,17 @@ def _times(settings: Mapping[str, Any]) -> tuple[int, int, int]:
     return int(get(settings, "minTtl") or 0), default, 31_536_000 if longest is None else int(longest)
 
 
-def distribution(resource: Resource) -> Distribution | None:
-    """Return the distribution that serves policies, None for any other resource."""
+def distribution(resource: Resource, *, wildcards: bool = False) -> Distribution | None:
+    """Return the distribution that serves policies, None for any other resource.
+
+    With `wildcards` one counts too that answers for `*.DOMAIN`, as whoever knows that it publishes a policy asks.
+    """
     if resource.resource_type not in _DISTRIBUTIONS:
         return None
     native = resource.resource_type == _DISTRIBUTIONS[1]
     settings = (get(resource.props, "distributionConfig") if native else resource.props) or {}
     hosts = [to_ascii(seen(alias, "aliases")) for alias in get(settings, "aliases") or []]
-    hosts = [host for host in hosts if host.startswith(f"{POLICY_HOST_LABEL}.")]
+    hosts = [host for host in hosts if host.startswith((f"{POLICY_HOST_LABEL}.", *(["*."] if wildcards else [])))]
     return Distribution(resource, settings, hosts) if hosts else None
 
 

@@ -29,7 +29,7 @@ def body(*hosts: str, mode: str = "enforce", max_age: int = 10 * DAY) -> str:
 
 def policy(*hosts: str, key: str = f"{DOMAIN}/.well-known/mta-sts.txt", **more: Any) -> Props:
     """Return the inputs of a policy object."""
-    return {"bucket": "policies", "key": key, "content": body(*hosts, **more)}
+    return {"bucket": "policies", "key": key, "content": body(*hosts, **more), "contentType": "text/plain"}
 
 
 def txt(identifier: str) -> Props:

@@ -491,6 +491,318 @@ def test_what_is_replaced_is_gone_for_a_moment(place: int) -> None:
     assert (Grade.UNSAFE, "removed-while-held") == (domain.grade, rules(domain)[0])
 
 
+# What serves a policy may break without its text changing.
+
+BUCKET_POLICY = "aws:s3/bucketPolicy:BucketPolicy"
+CERTIFICATE = "aws:acm/certificate:Certificate"
+HOST = "mta-sts:index:PolicyHost$"
+
+
+def host_name(target: str, **more: Any) -> dict[str, Any]:
+    """Return the inputs of the policy host's name."""
+    return {"name": f"mta-sts.{DOMAIN}", "type": "CNAME", "ttl": 300, "content": target, **more}
+
+
+def with_edge(old: dict[str, Any], new: dict[str, Any], parents: str = "") -> list[dict[str, Any]]:
+    """Return the usual program whose distribution changes."""
+    return [step("edge", DISTRIBUTION, edge() | old, edge() | new, parents=parents), *usual()[1:]]
+
+
+def with_file(new: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the usual program whose policy file is given out in another way."""
+    return [usual()[0], step("policy", OBJECT, policy(MX1), policy(MX1) | new), *usual()[2:]]
+
+
+def with_name(old: dict[str, Any], new: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    """Return the usual program with the policy host's name, which changes."""
+    return [*usual(), step("name", DNS, old, new, **more)]
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        with_edge({"enabled": True}, {"enabled": False}),
+        with_edge({}, {"viewerCertificate": {"cloudfrontDefaultCertificate": True}}),
+        with_edge({}, {"restrictions": {"geoRestriction": {"restrictionType": "whitelist", "locations": ["US"]}}}),
+        with_edge({"enabled": True}, {"enabled": False}, parents=HOST),
+        with_file({"contentType": "application/octet-stream"}),
+        with_file({"contentType": ""}),
+        with_file({"websiteRedirect": "https://example.net/"}),
+        with_file({"contentEncoding": "gzip"}),
+        with_name(host_name("d1.cloudfront.net"), host_name("d1.cloudfront.net", proxied=True)),
+    ],
+    ids=[
+        "disabled",
+        "certificate",
+        "countries",
+        "disabled component",
+        "type",
+        "no type",
+        "redirect",
+        "gzip",
+        "proxied",
+    ],
+)
+def test_a_policy_host_that_breaks_is_unsafe(steps: list[dict[str, Any]]) -> None:
+    """Senders that hold the policy can't renew it, and no other sender gets it."""
+    domain = judged(steps)
+    assert (Grade.UNSAFE, "policy-host-broken") == (domain.grade, rules(domain)[0])
+
+
+def test_what_was_broken_and_stays_so_is_no_news() -> None:
+    """Nor is what is mended."""
+    broken = {"contentType": "application/octet-stream"}
+    for new in (broken | {"content": body(MX1, max_age=DAY)}, policy(MX1, max_age=DAY)):
+        file = step("policy", OBJECT, policy(MX1) | broken, policy(MX1) | new)
+        assert Grade.SAFE is judged([usual()[0], file, *usual(ids=("one", "two"))[2:]]).grade
+
+
+ATTACHED = {
+    "functionAssociations": [{"eventType": "viewer-request", "functionArn": "arn:aws:cloudfront::1:function/f"}]
+}
+CODE = ({"name": "f", "code": "return r"}, {"name": "f", "code": "return {statusCode: 301}"})
+
+
+@pytest.mark.parametrize(
+    ("steps", "rule"),
+    [
+        (with_edge({}, {"origins": [{"domainName": "b.s3.amazonaws.com", "originId": "s3"}]}), "policy-host-changes"),
+        (with_edge({}, edge(**ATTACHED)), "policy-host-changes"),
+        (with_edge({}, edge(trustedKeyGroups=["k"])), "policy-host-changes"),
+        (with_edge({}, {"customErrorResponses": [{"errorCode": 403}]}), "policy-host-changes"),
+        ([*with_edge(edge(**ATTACHED), edge(**ATTACHED)), step("f", FUNCTION, *CODE)], "not-read"),
+        ([*usual(), step("p", BUCKET_POLICY, {"bucket": "policies", "policy": "x"}, None)], "not-read"),
+        ([*usual(), step("b", "aws:s3/bucket:Bucket", {"bucket": "policies", "forceDestroy": True}, None)], "not-read"),
+        ([*usual(), step("c", CERTIFICATE, {"domainName": f"mta-sts.{DOMAIN}"}, None)], "not-read"),
+        ([*usual(), step("c", CERTIFICATE, {"subjectAlternativeNames": [f"*.{DOMAIN}"]}, None)], "not-read"),
+        (with_file({"bucket": "another"}), "policy-host-changes"),
+        (with_file({"key": f"v2/{DOMAIN}/.well-known/mta-sts.txt"}), "policy-host-changes"),
+        (with_name(host_name("d1.cloudfront.net"), host_name("mta-sts.vendor.example")), "not-in-plan"),
+        ([*usual(), step("name", DNS, None, host_name("mta-sts.vendor.example"))], "not-in-plan"),
+        ([usual()[0], step("policy", OBJECT, None, policy(MX1)), *usual()[2:]], "not-in-plan"),
+        (
+            [
+                step("edge", DISTRIBUTION, None, edge()),
+                step("policy", OBJECT, None, policy(MX1)),
+                step("name", DNS, host_name("vendor.example"), host_name(UNKNOWN), (DISTRIBUTION, "edge")),
+                *usual()[2:],
+            ],
+            "not-in-plan",
+        ),
+    ],
+)
+def test_what_may_break_a_policy_host_could_not_be_told(steps: list[dict[str, Any]], rule: str) -> None:
+    """Nobody sees from a plan whether it serves afterwards; where harm is found, that counts."""
+    domain = judged(steps)
+    assert (Grade.UNKNOWN, rule) == (domain.grade, rules(domain)[0]), domain.headline
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        with_edge({}, {"tags": {"owner": "mail"}, "comment": "x", "aliases": [f"mta-sts.{DOMAIN}", "a.example"]}),
+        [*usual(), step("v", "aws:s3/bucketVersioning:BucketVersioning", {"bucket": "policies"}, None)],
+        [*usual(), step("p", BUCKET_POLICY, {"bucket": "policies"}, {"bucket": "policies", "tags": {"a": "b"}})],
+        [*usual(), step("p", BUCKET_POLICY, {"bucket": "another"}, None)],
+        [*usual(), step("f", FUNCTION, *CODE)],
+        [*usual(), step("c", CERTIFICATE, {"domainName": f"www.{DOMAIN}"}, None)],
+        with_name(host_name("d1.cloudfront.net"), host_name("d1.cloudfront.net", ttl=60)),
+        with_edge({}, edge(**ATTACHED), parents=HOST),
+        with_edge({}, {"viewerCertificate": {"acmCertificateArn": UNKNOWN}}, parents=HOST),
+        [*usual(), step("c", CERTIFICATE, {"domainName": f"mta-sts.{DOMAIN}"}, {}, op="replace", parents=HOST)],
+        [*usual(), step("f", FUNCTION, CODE[0], None, parents=HOST)],
+    ],
+)
+def test_what_breaks_no_policy_host_is_no_noise(steps: list[dict[str, Any]]) -> None:
+    """Settings that no sender meets; resources of others; our component, which has its own way to grow."""
+    domain = judged(steps)
+    assert Grade.SAFE is domain.grade, domain.headline
+
+
+def test_a_bucket_policy_of_our_component_that_goes_is_not_its_usual_way() -> None:
+    """Nothing can be read from the bucket then, unless the whole host goes."""
+    gone = step("p", BUCKET_POLICY, {"bucket": "policies", "policy": "x"}, None, parents=HOST)
+    assert Grade.UNKNOWN is judged([*usual(), gone]).grade
+
+
+def test_a_name_that_leads_to_the_plans_own_policy_host_is_followed() -> None:
+    """By what it depends on, and by the name that the provider gave the distribution."""
+    served = step("edge", DISTRIBUTION, edge(), edge(), outputs={"domainName": "D1.cloudfront.net"})
+    for target, *after in (("d1.cloudfront.net",), (UNKNOWN, (DISTRIBUTION, "edge"))):
+        steps = [served, *usual()[1:], step("name", DNS, None, host_name(target), *after)]
+        assert Grade.SAFE is judged(steps).grade
+
+
+def test_an_address_that_moves_between_two_records_counts_as_moved() -> None:
+    """One is deleted at the end, another made before: the former host is found at least as long."""
+    steps = usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))
+    steps[2] = step("sts", DNS, txt("one"), txt("two"), (OBJECT, "policy"), (DNS, "new"))
+    addresses = [host_name(address, type="A") for address in ("192.0.2.1", "192.0.2.2")]
+    steps += [step("new", DNS, None, addresses[1]), step("old", DNS, addresses[0], None)]
+    domain = judged(steps)
+    assert (Grade.UNSAFE, ["old-host-still-found"]) == (domain.grade, rules(domain))
+
+
+def at_route_53(kind: str, name: str, *values: str) -> dict[str, Any]:
+    """Return the inputs of records of one name and type."""
+    return {"name": name, "type": kind, "ttl": 300, "records": [*values], "zoneId": "Z1"}
+
+
+RRSETS = (at_route_53("MX", DOMAIN, f"10 {MX1}."), at_route_53("TXT", f"_mta-sts.{DOMAIN}", "v=STSv1; id=one;"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "others"),
+    [
+        (OBJECT, policy(MX1), [*usual()[:1], *usual()[2:]]),
+        (DISTRIBUTION, edge(), usual()[1:]),
+        (ROUTE53, RRSETS[0], usual()[:3]),
+        (ROUTE53, RRSETS[1], [*usual()[:2], *usual()[3:]]),
+        (DNS, mx(MX1), usual()[:3]),
+        (DNS, host_name("d1.cloudfront.net"), usual()),
+    ],
+    ids=["file", "distribution", "mx rrset", "txt rrset", "mx", "cname"],
+)
+def test_a_resource_that_is_renamed_takes_away_what_it_has_just_written(
+    kind: str, inputs: dict[str, Any], others: list[dict[str, Any]]
+) -> None:
+    """Made under its new name, deleted under the old one: in the cloud both are one thing."""
+    domain = judged([*others, step("new", kind, None, inputs), step("old", kind, inputs, None)])
+    assert Grade.UNSAFE is domain.grade
+    assert "renamed-without-alias" in rules(domain)
+    kept = step("old", kind, inputs, None, retainOnDelete=True)
+    assert "renamed-without-alias" not in rules(judged([*others, step("new", kind, None, inputs), kept]))
+
+
+def test_mx_records_that_say_their_host_in_another_way_are_not_one_thing() -> None:
+    """Cloudflare's older `value`, and `data`."""
+    old = [{"name": DOMAIN, "type": "MX", "data": {"target": host}} for host in (MX1, MX2)]
+    steps = [*usual(policy(MX1, MX2))[:3], step("a", DNS, old[0], old[0]), step("b", DNS, old[1], None)]
+    assert Grade.SAFE is judged(steps).grade
+
+
+def test_an_mx_record_that_is_replaced_is_gone_for_a_moment() -> None:
+    """Unless another record names the same host."""
+    steps = usual()
+    steps[3] |= {"op": "replace"}
+    assert (Grade.UNSAFE, ["no-mx-left"]) == (judged(steps).grade, rules(judged(steps)))
+    second = step("mx", ROUTE53, RRSETS[0], RRSETS[0])
+    assert Grade.SAFE is judged([*steps, second]).grade
+
+
+def test_a_cache_policy_that_is_lowered_in_the_same_plan_counts_as_it_was() -> None:
+    """The edge keeps for a day what it fetched before."""
+    times = [{"minTtl": 0, "defaultTtl": seconds, "maxTtl": seconds} for seconds in (DAY, 0)]
+    lowered = step("cache", "aws:cloudfront/cachePolicy:CachePolicy", *times, id="own")
+    domain = judged([*usual(new=policy(MX1, max_age=DAY), ids=("one", "two"), cache="own"), lowered])
+    assert (Grade.UNSAFE, ["edge-caches-policy"]) == (domain.grade, rules(domain))
+
+
+def alias(target: str) -> dict[str, Any]:
+    """Return the inputs of a record that leads to whoever publishes for the domain."""
+    return {"name": f"_mta-sts.{DOMAIN}", "type": "CNAME", "ttl": 300, "content": target}
+
+
+@pytest.mark.parametrize(
+    "states", [(alias("a.example"), None), (alias("a.example"), alias("b.example")), (None, alias("b.example"))]
+)
+def test_a_record_that_another_one_publishes_is_not_seen(states: tuple[Any, Any]) -> None:
+    """`_mta-sts` as a CNAME: what it leads to is not in the plan."""
+    domain = judged([*usual()[:2], step("sts", DNS, *states), *usual()[3:]])
+    assert (Grade.UNKNOWN, ["not-in-plan"]) == (domain.grade, rules(domain))
+    same = step("sts", DNS, alias("a.example"), alias("a.example") | {"comment": "x"})
+    assert Grade.SAFE is judged([*usual()[:2], same, *usual()[3:]]).grade
+
+
+def test_a_distribution_for_every_name_serves_the_domain_that_publishes() -> None:
+    """`*.example.com` answers for `mta-sts.example.com`; alone it is about no mail."""
+    wild = edge() | {"aliases": [f"*.{DOMAIN}"]}
+    domain = judged([step("edge", DISTRIBUTION, wild, None), *usual()[1:]])
+    assert (Grade.UNSAFE, "removed-while-held") == (domain.grade, rules(domain)[0])
+    alone = review([plan([step("edge", DISTRIBUTION, wild, None)])])
+    assert (Grade.SAFE, []) == (alone.grade, alone.domains)
+
+
+def test_the_components_waits_are_for_its_own_records() -> None:
+    """An MX record that somebody else makes beside it waits for nothing."""
+    ours = "mta-sts:index:MtaSts$"
+    steps = usual(new=policy(MX1, MX2), ids=("one", "two"), hosts=((MX1,), (MX1, MX2)))
+    steps[1] = step("policy", OBJECT, policy(MX1), policy(MX1, MX2), parents=ours)
+    steps[2] = step("sts", DNS, txt("one"), txt("two"), parents=ours)
+    assert (Grade.DEGRADED, ["host-skipped"]) == (judged(steps).grade, rules(judged(steps)))
+    steps[-1] = step("mx-2", DNS, None, mx(MX2), parents=ours)
+    assert Grade.SAFE is judged(steps).grade
+
+
+def test_what_the_provider_said_of_a_name_before_holds_afterwards() -> None:
+    """A relative name in a zone that only has an id: the old state's outputs tell it."""
+    relative = {"name": "_mta-sts", "type": "TXT", "content": '"v=STSv1; id=one;"', "zoneId": "z1"}
+    record = step("sts", DNS, relative, relative | {"comment": "x"})
+    record["oldState"]["outputs"] = {"hostname": f"_mta-sts.{DOMAIN}"}
+    domain = judged([*usual()[:2], record, *usual()[3:]])
+    assert (Grade.SAFE, "one") == (domain.grade, domain.after.id)
+
+
+# Alone in a plan that shows nothing else of mail.
+
+
+@pytest.mark.parametrize(
+    ("steps", "grade"),
+    [
+        ([step("t", "gcp:dns/recordSet:RecordSet", {"name": "_mta-sts.a.example.", "type": "TXT"}, None)], "unknown"),
+        ([step("t", "gcp:dns/recordSet:RecordSet", {"name": "a.example.", "type": "MX"}, None)], "unknown"),
+        ([step("t", "gcp:dns/recordSet:RecordSet", {"name": "www.a.example.", "type": "A"}, None)], "safe"),
+        ([step("t", "aws:cfg/recorder:Recorder", {"name": "default"}, None)], "safe"),
+        ([step("t", "aws-native:route53:RecordSetGroup", {"recordSets": [{"type": "MX"}]}, None)], "unknown"),
+        ([step("t", DNS, mx(MX1) | {"name": UNKNOWN}, mx(MX2) | {"name": UNKNOWN})], "unknown"),
+        ([step("t", DNS, mx(MX1) | {"name": "[secret]"}, mx(MX2) | {"name": "[secret]"})], "unknown"),
+        ([step("t", DNS, mx(MX1) | {"type": UNKNOWN}, mx(MX2) | {"type": UNKNOWN})], "unknown"),
+        ([step("t", DNS, *[host_name("a.example") | {"name": "[secret]"}] * 2, op="update")], "unknown"),
+        ([step("t", DNS, None, host_name("a.example") | {"name": UNKNOWN})], "safe"),
+        ([step("z", "cloudflare:index/zone:Zone", {"name": DOMAIN}, None)], "unknown"),
+        ([step("z", "cloudflare:index/zone:Zone", {"name": DOMAIN}, {"name": DOMAIN, "plan": "pro"})], "safe"),
+        ([step("n", DNS, None, {"name": f"dev.{DOMAIN}", "type": "NS", "content": "ns.example"})], "safe"),
+        ([step("m", "kubernetes:core/v1:ConfigMap", {"data": {"f": body(MX1)}}, {"data": {}})], "unknown"),
+        ([step("m", "kubernetes:core/v1:ConfigMap", {"data": {"f": "a"}}, {"data": {}})], "safe"),
+        ([step("f", OBJECT, policy(MX1, key=UNKNOWN), policy(MX2, key=UNKNOWN))], "unknown"),
+        ([step("f", OBJECT, *[policy(host, key=".well-known/mta-sts.txt") for host in (MX1, MX2)])], "unknown"),
+        ([step("f", FUNCTION, *CODE)], "safe"),
+    ],
+)
+def test_what_may_be_somebodys_is_not_safe_and_nothing_else_is_noise(steps: list[dict[str, Any]], grade: str) -> None:
+    """The plan names no domain, so the whole review says it."""
+    found = review([plan(steps)])
+    assert grade == found.grade
+    assert bool(found.unseen) == (grade == "unknown")
+    assert not found.unseen or found.unseen[0].split(":")[0] in to_text(found, datetime(2026, 7, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [*usual(), step("z", "cloudflare:index/zone:Zone", {"name": DOMAIN}, None)],
+        [*usual(), step("n", DNS, None, {"name": DOMAIN, "type": "NS", "content": "ns.example"})],
+        [*usual(), step("n", DNS, None, {"name": f"mta-sts.{DOMAIN}", "type": "NS", "content": "ns.example"})],
+        [
+            *usual()[2:],
+            step("m", "kubernetes:core/v1:ConfigMap", {"data": {"f": body(MX1)}}, {"data": {"f": body(MX2)}}),
+        ],
+        [
+            *usual()[1:],
+            step("t", "aws:cloudfront/distributionTenant:DistributionTenant", {"d": f"mta-sts.{DOMAIN}"}, None),
+        ],
+        [*usual()[2:], step("l", "aws:lb/listenerRule:ListenerRule", {"hostHeader": f"mta-sts.{DOMAIN}"}, None)],
+        [usual()[0], *usual()[2:], step("f", OBJECT, *[policy(host, key="a.txt") for host in (MX1, MX2)])],
+        [step("edge", DISTRIBUTION, edge(), edge() | {"aliases": [UNKNOWN]}), *usual()[1:]],
+        [step("edge", DISTRIBUTION, edge() | {"aliases": ["[secret]"]}, None), *usual()[1:]],
+    ],
+    ids=["zone", "delegation", "delegated host", "config map", "tenant", "rule", "file", "alias", "secret alias"],
+)
+def test_a_change_that_nothing_here_explains_is_not_safe(steps: list[dict[str, Any]]) -> None:
+    """It names what the domain stands on."""
+    assert Grade.UNKNOWN is judged(steps).grade
+
+
 BROKEN = (None, True, 0, -1, 1e300, "", "\x00", "[secret]", UNKNOWN, "é" * 70, [], [None], {}, {"a": None})
 WHOLE = [
     *usual(new=policy(MX1, MX2, max_age=DAY), ids=("one", "two"), hosts=((MX1,), (MX1, MX2))),
@@ -560,7 +872,7 @@ def test_every_rule_is_documented() -> None:
     """The page's table and the code name the same."""
     source = "".join(
         (ROOT / "src" / "mta_sts" / "review" / name).read_text(encoding="utf-8")
-        for name in ("verdict.py", "remarks.py")
+        for name in ("verdict.py", "doubts.py", "remarks.py")
     )
     page = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([a-z][a-z-]+)` \|", page, flags=re.MULTILINE))

@@ -365,6 +365,28 @@ def test_a_file_asset_is_read_only_where_it_is_the_one_that_the_plan_means(tmp_p
     assert "hush" not in to_json(found, NOW)
 
 
+def test_a_file_asset_without_a_hash_is_not_read(tmp_path: Path) -> None:
+    """The engine always writes one: what has none was not written by it."""
+    secret = tmp_path / "secret"
+    secret.write_text("version: STSv1\nhush\n", encoding="utf-8")
+    asset = {"4dabf18193072939515e22adb298388d": "c44067f5952c0a294b673a41bacd8c17", "path": str(secret)}
+    found = review([plan(usual(new=policy("mx1.example.com") | {"content": None, "source": asset}))])
+    assert "unknown" == found.grade
+    assert "hash" in found.domains[0].reasons[0].text
+    assert "hush" not in to_json(found, NOW)
+
+
+def test_a_secret_zone_gives_no_domain_its_name() -> None:
+    """A relative name in a zone whose id is secret is no name."""
+    zone = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "hush"}
+    records = [{"name": "@", "type": "MX", "content": host, "zoneId": zone} for host in ("a.example", "b.example")]
+    found = review([plan([step("mx", DNS, *records)])])
+    assert ("unknown", []) == (found.grade, found.domains)
+    for write in (to_json, to_text, to_markdown):
+        assert "hush" not in write(found, NOW)
+        assert "4dabf" not in write(found, NOW)
+
+
 def test_output_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whole, and nothing on standard output."""
     file, out = tmp_path / "plan.json", tmp_path / "review.md"

@@ -180,16 +180,28 @@ def _asks_more(old: Policy | None, new: Policy) -> bool:
 
 def _host_steps(domain: Domain) -> Iterator[_Made]:
     """Yield how the served policy changes, and where the policy host's name leads."""
-    now = domain.side(after=False)
+    now, leads_as_before = domain.side(after=False), True
     for part in _worst_order(domain):
-        if part.role is Role.NAME and part.old and part.new:
+        moved = domain.moved(now, part)
+        if part.role is Role.NAME and leads_as_before and _leads_elsewhere(now, moved):
+            # Also where the former address is another resource that goes at the end: it is found at least as long.
+            leads_as_before = False
             yield _Made(Step("mta-sts leads to another policy host", Kind.ADDRESS), (part,))
-        for following in ([now.without_part(part)] if part.gap else []) + [now.with_part(part)]:
+        for following in ([now.without_part(part)] if part.gap else []) + [moved]:
             if now.body != following.body:
                 words = "the new policy is served" if following.body else "the policy is served no more"
                 ttl = None if domain.ours else following.edge_seconds
                 yield _Made(Step(words, Kind.POLICY, following.body, ttl=ttl, deletion=part.deletion), (part,))
             now = following
+
+
+def _leads_elsewhere(now: Side, following: Side) -> bool:
+    """Whether the policy host's name is there at both times, and leads to another place."""
+    old, new = (
+        {getattr(value, "values", value) for part, value in side.parts if part.role is Role.NAME and value is not None}
+        for side in (now, following)
+    )
+    return bool(old and new) and old != new
 
 
 def _worst_order(domain: Domain) -> list[Part]:
@@ -215,7 +227,7 @@ def _record_steps(domain: Domain) -> Iterator[_Made]:
     for part in domain.of(Role.RECORD):
         if not part.changes:
             continue
-        for following in ([now.without_part(part)] if part.gap else []) + [now.with_part(part)]:
+        for following in ([now.without_part(part)] if part.gap else []) + [domain.moved(now, part)]:
             if now.id != following.id:
                 words = f"_mta-sts shows id {following.id}" if following.id else "_mta-sts shows no usable record"
                 ttl = following.ttl(Role.RECORD, _USUAL_TTL) if following.id else None
@@ -233,8 +245,10 @@ def _mx_steps(domain: Domain) -> Iterator[_Made]:
     for part in parts:
         old = part.old.hosts if part.old else frozenset()
         new = part.new.hosts if part.new else frozenset()
+        again = old & new - _hosts_besides(domain, part) if part.gap else frozenset()
         for kind, hosts in (
-            (Kind.MX_ADD, (new - old) & (after - before)),
+            (Kind.MX_REMOVE, again),
+            (Kind.MX_ADD, (new - old) & (after - before) | again),
             (Kind.MX_REMOVE, (old - new) & (before - after)),
         ):
             if hosts:
@@ -248,6 +262,12 @@ def _mx_steps(domain: Domain) -> Iterator[_Made]:
             hosts = frozenset(host for one in alike for host in one.step.value or ())
             ttl = max((one.step.ttl for one in alike if one.step.ttl is not None), default=None)
             yield _Made(_mx_step(kind, hosts, ttl, deletion), tuple(part for one in alike for part in one.parts))
+
+
+def _hosts_besides(domain: Domain, part: Part) -> frozenset[str]:
+    """Return the hosts that other MX records name before and after."""
+    others = [other for other in domain.of(Role.MX) if other is not part and other.old and other.new]
+    return frozenset(host for other in others for host in other.old.hosts & other.new.hosts)
 
 
 def _mx_step(kind: Kind, hosts: frozenset[str], ttl: float | None, deletion: bool) -> Step:
@@ -269,7 +289,7 @@ def _ordered(domain: Domain, world: World, made: Sequence[_Made]) -> Iterator[St
         after: dict[str, float] = {}
         for other in earlier:
             if _waits(domain, one, other):
-                after[other.step.name] = _barrier(domain, world, one.step, other.step, record_ttl)
+                after[other.step.name] = _barrier(world, one, other, record_ttl)
         # A step may wait for one that was made after it: the engine's order is none of ours.
         step = replace(one.step, name=name, after=after)
         earlier.append(_Made(step, one.parts))
@@ -292,9 +312,7 @@ def _waits(domain: Domain, one: _Made, other: _Made) -> bool:
     alike = _axis(one.step.kind) == _axis(other.step.kind) != "mx"
     if one.step.deletion != other.step.deletion:
         return alike and one.step.deletion
-    return (
-        alike or one.parts == other.parts or _barred(domain, one.step, other.step) or _engine_waits(domain, one, other)
-    )
+    return alike or one.parts == other.parts or _barred(one, other) or _engine_waits(domain, one, other)
 
 
 def _engine_waits(domain: Domain, one: _Made, other: _Made) -> bool:
@@ -310,19 +328,19 @@ def _axis(kind: Kind) -> str:
     return "record" if kind is Kind.TXT else "mx"
 
 
-def _barred(domain: Domain, step: Step, other: Step) -> bool:
-    """Whether our component holds a step up until another is known to senders."""
-    if not domain.ours or step.deletion:
+def _barred(one: _Made, other: _Made) -> bool:
+    """Whether our component, which makes both, holds a step up until the other is known to senders."""
+    if one.step.deletion or not all(part.ours for part in (*one.parts, *other.parts)):
         return False
-    return (_axis(other.kind) == "host" and step.kind is Kind.TXT) or (
-        other.kind is Kind.TXT and step.kind is Kind.MX_ADD
+    return (_axis(other.step.kind) == "host" and one.step.kind is Kind.TXT) or (
+        other.step.kind is Kind.TXT and one.step.kind is Kind.MX_ADD
     )
 
 
-def _barrier(domain: Domain, world: World, step: Step, other: Step, record_ttl: float) -> float:
+def _barrier(world: World, one: _Made, other: _Made, record_ttl: float) -> float:
     """Return how many seconds our component waits between two steps (`pulumi_mta_sts.barriers`)."""
-    if not _barred(domain, step, other):
+    if not _barred(one, other):
         return 0.0
-    if step.kind is Kind.MX_ADD:
+    if one.step.kind is Kind.MX_ADD:
         return record_ttl + FETCH_SECONDS
-    return world.policy_ttl + (world.address_ttl if other.kind is Kind.ADDRESS else 0)
+    return world.policy_ttl + (world.address_ttl if other.step.kind is Kind.ADDRESS else 0)

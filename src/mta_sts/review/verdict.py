@@ -13,10 +13,11 @@ from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import check_policy
 from mta_sts.records import select_sts_record, select_tlsrpt_record
 from mta_sts.review.change import differs, judgeable
+from mta_sts.review.doubts import doubts
 from mta_sts.review.plan import RECORD_WITH
 from mta_sts.review.remarks import grounds, remarks, told
 from mta_sts.review.words import Reason, duration, listed
-from mta_sts.review.world import Role, find_domains
+from mta_sts.review.world import HOST, Role, find_domains
 from mta_sts.safety import Harm, Kind, prove
 from mta_sts.safety.model import policy_of, publications
 from mta_sts.safety.runs import after, present
@@ -117,7 +118,7 @@ class DomainReview:
 
 @dataclass(slots=True, kw_only=True)
 class Review:
-    """What is said of all plans together. `unseen` names resources that may be a domain's but could not be read."""
+    """What is said of all plans together. `unseen` names changes that may be a domain's and could not be read."""
 
     domains: list[DomainReview] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Review:
     def grade(self) -> Grade:
         """The worst of all."""
         grades = [domain.grade for domain in self.domains]
-        if self.problems:
+        if self.problems or self.unseen:
             grades.append(Grade.UNKNOWN)
         return max(grades, key=lambda grade: grade.weight, default=Grade.SAFE)
 
@@ -193,19 +194,21 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
     )
     if any(plan.failed for plan in domain.plans):
         return _unknown(found, "the preview failed, so what would happen is not known", "preview-failed")
-    if domain.unread:
-        return _unknown(
-            found,
-            f"{listed(domain.unread)} may be its record or policy host, and is of a kind that is not read here",
-            "not-read",
-            "Run `mta-sts check` on the domain after the change.",
-        )
-    if not found.changes:
-        found.headline = "nothing changes for senders"
-        return found
     if not all(plan.complete for plan in domain.plans):
         return _unknown(found, "the plan leaves out what stays the same", "plan-incomplete", f"{_AGAIN}.")
-    return _graded(_judged(found, domain, live), tuple(_invalid(domain, after_)))
+    if found.changes:
+        found = _graded(_judged(found, domain, live), tuple(_invalid(domain, after_)))
+    else:
+        found.headline = "nothing changes for senders"
+    return _doubted(found, tuple(doubts(domain, live)))
+
+
+def _doubted(found: DomainReview, reasons: tuple[Reason, ...]) -> DomainReview:
+    """Call nothing safe of which something is not known; harm that was found stays."""
+    if reasons and found.grade.weight < Grade.UNKNOWN.weight:
+        found.grade, found.reasons = Grade.UNKNOWN, reasons
+        found.headline = reasons[0].text[:1].lower() + reasons[0].text[1:].removesuffix(".")
+    return found
 
 
 def _judged(found: DomainReview, domain: Domain, live: Live | None) -> DomainReview:
@@ -348,6 +351,28 @@ def _seen(side: Side, rests_on: str) -> Seen:
 
 def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
     """Yield what would be published newly and can't be used."""
+    faults = dict.fromkeys(
+        fault
+        for part in domain.of(*HOST)
+        if part.changes
+        for fault in _faults(part.new)
+        if fault not in _faults(part.old)
+    )
+    if faults:
+        yield Reason(
+            "policy-host-broken",
+            f"Senders can't use the policy any more: {'; '.join(faults)}.",
+            "Leave that out; `mta-sts check` shows what senders need of a policy host.",
+        )
+    for key, parts in domain.twins.items():
+        gone = next(part for part in domain.parts if (part.place, part.role) == key)
+        names = listed(part.step.urn.rpartition("::")[2] for part in parts)
+        yield Reason(
+            "renamed-without-alias",
+            f"{gone.step.urn.rpartition('::')[2]} and {names} are one {gone.role} in the cloud: deleting it at the end "
+            f"takes away what {names} has just written.",
+            "Give the new resource an alias (`aliases` among its options), so that it is only renamed.",
+        )
     if any(part.changes for part in domain.of(Role.OBJECT)):
         file = told(lambda: after_.file)
         found = errors(check_policy(file.body)) if file else []
@@ -365,6 +390,11 @@ def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
             except MtaStsError as error:
                 said = "; ".join(one.message for one in error.findings)
                 yield Reason(rule, f"The {role} is not valid: {said}.", "Publish exactly one valid record.")
+
+
+def _faults(value: Any) -> tuple[str, ...]:
+    """Return why senders can't use a part of a policy host; of what can't be seen nothing is said."""
+    return () if value is None or isinstance(value, UnseenError) else value.faults
 
 
 def _notes(domain: Domain) -> Iterator[str]:

@@ -139,6 +139,8 @@ def verdict_line(review: Review) -> str:
         return f"{said} No sender refuses mail to {_names(changing)}, or loses the policy.{mind}"
     if review.problems and not of_that:
         return f"{said} {review.problems[0].splitlines()[0]}"
+    if not of_that:
+        return f"{said} What may be a record of mail, or serve a policy, could not be read: {listed(review.unseen)}."
     headlines = Counter(domain.headline for domain in of_that)
     parts = [
         f"{_names([domain for domain in of_that if domain.headline == headline])}: {_short(headline, _LONGEST_VALUE)}"
