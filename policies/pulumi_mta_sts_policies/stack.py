@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from pulumi_policy import PolicyResource
 
-BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
+BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2", "aws-native:s3:Bucket")
 CERTIFICATES = ("aws:acm/certificate:Certificate", "aws-native:certificatemanager:Certificate")
 _CACHE_POLICIES = ("aws:cloudfront/cachePolicy:CachePolicy",)
 _VALIDATIONS = ("aws:acm/certificateValidation:CertificateValidation",)
 _ZONES = ("cloudflare:index/zone:Zone", "aws:route53/zone:Zone")
-_NAMED_BY = ("id", "arn", "bucket", "name")
+_NAMED_BY = ("id", "arn", "bucket", "bucketName", "name")
 
 S = TypeVar("S")
 T = TypeVar("T", "PolicyResource", "Record", "PolicyObject", "Distribution", "Published")

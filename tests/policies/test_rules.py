@@ -40,6 +40,20 @@ def bucket_policy(**changes: Any) -> str:
     )
 
 
+def tls_only(**changes: Any) -> str:
+    """Return the bucket's policy with another second statement."""
+    return json.dumps({"Statement": [BUCKET_POLICY["Statement"][0], BUCKET_POLICY["Statement"][1] | changes]})
+
+
+def opened_to(**more: Any) -> str:
+    """Return the bucket's policy with one statement more."""
+    allowed = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"} | more
+    return json.dumps({"Statement": [*BUCKET_POLICY["Statement"], allowed]})
+
+
+FOREIGN = "arn:aws:cloudfront::999999999999:distribution/E9"
+BOOL_IF_EXISTS = {"BoolIfExists": {"AWS:SecureTransport": False}}
+OWN_ROLE = "arn:aws:iam::111111111111:role/deploy"
 PLAIN = [
     ("policy-valid", "object", "content", "mode: enforce\n"),
     ("policy-clean", "object", "content", BODY.replace("mx: mx1", "mx:mx1")),
@@ -73,6 +87,40 @@ PLAIN = [
         "policy",
         bucket_policy(Condition={"StringLike": {"aws:SourceArn": f"{ARN}*"}}),
     ),
+    ("bucket-origin-access", "reading", "policy", bucket_policy(Condition={"StringNotEquals": {"AWS:SourceArn": ARN}})),
+    (
+        "bucket-origin-access",
+        "reading",
+        "policy",
+        bucket_policy(Condition={"StringEquals": {"AWS:SourceArn": FOREIGN}}),
+    ),
+    (
+        "bucket-origin-access",
+        "reading",
+        "policy",
+        bucket_policy(Condition={"StringEquals": {"AWS:SourceArn": [ARN, FOREIGN]}}),
+    ),
+    ("bucket-origin-access", "reading", "policy", opened_to(NotPrincipal={"AWS": OWN_ROLE})),
+    ("bucket-origin-access", "reading", "policy", opened_to(Principal={"AWS": "arn:aws:iam::999999999999:root"})),
+    ("bucket-origin-access", "reading", "policy", opened_to(Principal={"AWS": [OWN_ROLE, "999999999999"]})),
+    (
+        "bucket-origin-access",
+        "reading",
+        "policy",
+        opened_to(Principal={"AWS": "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity E8"}),
+    ),
+    ("bucket-origin-access", "reading", "policy", opened_to(Principal={"CanonicalUser": "79a5"})),
+    ("bucket-tls-only", "reading", "policy", tls_only(Action="s3:PutBucketTagging")),
+    ("bucket-tls-only", "reading", "policy", tls_only(Resource=["arn:aws:s3:::other", "arn:aws:s3:::other/*"])),
+    ("bucket-tls-only", "reading", "policy", tls_only(Resource="arn:aws:s3:::policies")),
+    ("bucket-tls-only", "reading", "policy", tls_only(Condition={"StringNotEquals": {"aws:SecureTransport": "false"}})),
+    (
+        "bucket-tls-only",
+        "reading",
+        "policy",
+        tls_only(Condition={"Bool": {"aws:SecureTransport": "false", "aws:ViaAWSService": "true"}}),
+    ),
+    ("bucket-tls-only", "reading", "policy", tls_only(NotPrincipal={"AWS": OWN_ROLE})),
     ("bucket-tls-only", "reading", "policy", bucket_policy(Sid="x").replace('"false"', '"true"')),
     (
         "bucket-tls-only",
@@ -106,6 +154,38 @@ def _own_cache_policy(stack: Stack) -> None:
     stack["caching"] = Made("aws:cloudfront/cachePolicy:CachePolicy", {"id": "own", "maxTtl": 60.0, "defaultTtl": 60.0})
     stack["distribution"].props["defaultCacheBehavior"]["cachePolicyId"] = UNKNOWN
     stack["distribution"].values["defaultCacheBehavior"] = ["caching"]
+
+
+def _life_cycle(**rule: Any) -> Callable[[Stack], None]:
+    made = Made(
+        "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+        {"bucket": "policies", "rules": [{"id": "clean", "status": "Enabled", **rule}]},
+        values={"bucket": ["bucket"]},
+    )
+    return lambda stack: stack.update(life=made)
+
+
+EARLIER = {"noncurrentVersionExpiration": {"noncurrentDays": 30.0}}
+
+
+def native(stack: Stack) -> Stack:
+    """Let the bucket be one of the other AWS provider, which states everything itself."""
+    stack["bucket"] = Made(
+        "aws-native:s3:Bucket",
+        {
+            "bucketName": "policies",
+            "publicAccessBlockConfiguration": {
+                key: value for key, value in stack["block"].props.items() if key != "bucket"
+            },
+            "versioningConfiguration": {"status": "Enabled"},
+            "bucketEncryption": {"serverSideEncryptionConfiguration": []},
+        },
+    )
+    stack["reading"].type = "aws-native:s3:BucketPolicy"
+    stack["reading"].props = {"bucket": "policies", "policyDocument": json.loads(json.dumps(BUCKET_POLICY))}
+    for name in ("block", "versioning", "encryption"):
+        del stack[name]
+    return stack
 
 
 def _behaviour(stack: Stack, **times: float) -> None:
@@ -160,6 +240,31 @@ BROKEN: list[tuple[str, Callable[[Stack], Any]]] = [
     ("bucket-private", _without("block")),
     ("bucket-versioned", _without("versioning")),
     ("bucket-encrypted", _without("encryption")),
+    ("bucket-remembers", _life_cycle(**EARLIER)),
+    ("bucket-remembers", _life_cycle(**EARLIER, filter={"prefix": "example.com/"})),
+    ("bucket-remembers", _life_cycle(expiration={"days": 400.0})),
+    ("bucket-remembers", lambda stack: stack["bucket"].put("lifecycleRules", [{"enabled": True, **EARLIER}])),
+    ("bucket-private", lambda stack: native(stack)["bucket"].put("publicAccessBlockConfiguration", None)),
+    (
+        "bucket-private",
+        lambda stack: native(stack)["bucket"].put("publicAccessBlockConfiguration.blockPublicAcls", False),
+    ),
+    ("bucket-versioned", lambda stack: native(stack)["bucket"].put("versioningConfiguration.status", "Suspended")),
+    ("bucket-encrypted", lambda stack: native(stack)["bucket"].put("bucketEncryption", None)),
+    (
+        "bucket-tls-only",
+        lambda stack: (
+            native(stack)["reading"].put("policyDocument.Statement.1.Effect", "Allow")
+            or stack["reading"].put("policyDocument.Statement.1.Principal", {"Service": "x.amazonaws.com"})
+        ),
+    ),
+    ("bucket-origin-access", lambda stack: native(stack)["reading"].put("policyDocument.Statement.0.Condition", {})),
+    (
+        "bucket-remembers",
+        lambda stack: native(stack)["bucket"].put(
+            "lifecycleConfiguration", {"rules": [{"status": "Enabled", "noncurrentVersionExpirationInDays": 7.0}]}
+        ),
+    ),
     ("bucket-tls-only", _without("reading")),
     ("tlsrpt-present", _without("reports")),
     ("enforce-evidence", lambda stack: republish(stack, ENFORCE)),
@@ -192,6 +297,45 @@ def test_one_change_of_a_stack_breaks_one_rule(rule: str, change: Callable[[Stac
     stack = ours()
     change(stack)
     assert {rule} == set(judge(stack).violations)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        native,
+        _life_cycle(noncurrentVersionExpiration={"noncurrentDays": 366.0}),
+        _life_cycle(abortIncompleteMultipartUpload={"daysAfterInitiation": 1.0}),
+        _life_cycle(**EARLIER, filter={"prefix": "logs/"}),
+        _life_cycle(**EARLIER, filter={"tag": {"key": "a", "value": "b"}}),
+        lambda stack: _life_cycle(**EARLIER)(stack) or stack["life"].put("rules.0.status", "Disabled"),
+        lambda stack: stack["reading"].put("policy", opened_to(Principal={"AWS": OWN_ROLE})),
+        lambda stack: stack["reading"].put("policy", tls_only(Resource="*", Condition=BOOL_IF_EXISTS)),
+        lambda stack: stack["reading"].put("policy", bucket_policy(Condition={"ArnLike": {"aws:SourceArn": [ARN]}})),
+    ],
+)
+def test_what_is_as_good_breaks_no_rule(change: Callable[[Stack], Any]) -> None:
+    """Another way to say the same, or what is about something else."""
+    stack = ours()
+    change(stack)
+    verdict = judge(stack)
+    assert ({}, {}) == (verdict.violations, verdict.unsure)
+
+
+def test_another_account_may_be_allowed() -> None:
+    """By the rule's setting."""
+    stack = ours()
+    stack["reading"].props["policy"] = opened_to(Principal={"AWS": "arn:aws:iam::999999999999:role/reader"})
+    assert {"bucket-origin-access"} == set(judge(stack).violations)
+    assert {} == judge(stack, {"bucket-origin-access": {"accounts": ["999999999999"]}}).violations
+
+
+def test_a_distribution_without_an_id_is_not_taken_for_a_foreign_one() -> None:
+    """It is being made: the rule says that it can't tell."""
+    stack = ours()
+    del stack["distribution"].props["arn"]
+    verdict = judge(stack)
+    assert {} == verdict.violations
+    assert "no id yet" in verdict.unsure["bucket-origin-access"]
 
 
 def test_an_edge_that_keeps_nothing_may_say_so_in_any_way() -> None:
