@@ -55,6 +55,8 @@ _CLOCK_TOLERANCE = 300.0
 _AFTER_RETRACTION = "publish `mode: none` first"
 LEDGER_UNREAD = frozenset({"ledger-unreadable", "ledger-account", "ledger-credentials"})
 """Findings that say why the policies served so far are not known."""
+_UNPROVED = LEDGER_UNREAD | {"history-lost", "clock-behind", "ledger-out-of-order", "zone-unread"}
+"""Findings that say nothing against a change, only that it can't be judged."""
 
 T = TypeVar("T")
 
@@ -66,15 +68,20 @@ class Refused(pulumi.InputPropertiesError, pulumi.RunError):
     """
 
     def __init__(
-        self, problems: Sequence[Finding], brakes: Sequence[dict[str, Any]] = (), done: str = "nothing was changed"
+        self,
+        problems: Sequence[Finding],
+        brakes: Sequence[dict[str, Any]] = (),
+        ways_out: Sequence[str] = (),
+        done: str = "nothing was changed",
     ) -> None:
-        lines = "\n".join(f"  {problem.path}: {problem.message} [{problem.rule}]" for problem in problems)
+        lines = [f"  {problem.path}: {problem.message} [{problem.rule}]" for problem in problems]
         super().__init__(
-            f"MTA-STS: {len(problems)} problem(s), {done}:\n{lines}",
+            "\n".join([f"MTA-STS: {len(problems)} problem(s), {done}:", *lines, *ways_out]),
             [{"property_path": problem.path, "reason": problem.message} for problem in problems],
         )
         self.brakes = brakes
         self._problems = problems
+        self._ways_out = ways_out
 
     def after_brakes(self, publish: Callable[[dict[str, Any]], object]) -> "Refused":
         """Publish the brakes, without their host, and return the error to be raised then.
@@ -90,7 +97,7 @@ class Refused(pulumi.InputPropertiesError, pulumi.RunError):
             done = f"nothing is changed but by the brake of {braked}, with `pulumi up --skip-preview`"
         else:
             done = f"nothing was changed but by the brake of {braked}"
-        return Refused(self._problems, self.brakes, done)
+        return Refused(self._problems, self.brakes, self._ways_out, done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,16 @@ class Judged:
         return declared if settled else max(old, declared)
 
     @property
+    def unchanged(self) -> bool:
+        """Whether senders see this id already."""
+        return self.live_id is not None and self.live_id.id == self.policy_id
+
+    @property
+    def answered_for(self) -> bool:
+        """Whether the configuration lets this very change go on without proof."""
+        return self.config.override is not None and self.config.override.change == self.policy_id
+
+    @property
     def protected(self) -> bool:
         """Whether senders may hold an enforce policy: without the records they would deliver without it."""
         return self.removable_from != NOW
@@ -199,7 +216,7 @@ def judge(
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
-        per_domain[index] += findings
+        per_domain[index] = _overridden(result, [*per_domain[index], *findings], unread)
         warn(config.domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
     if all(_needs_no_ledger(each) for each in judged):
@@ -211,7 +228,10 @@ def judge(
         for domain, each, findings in zip(domains, judged, per_domain, strict=True)
         if each.braking and host.bucket and "policy-host" in each.existing and not errors(findings)
     ]
-    raise_together(found, brakes)
+    ways_out = [
+        line for each, findings in zip(judged, per_domain, strict=True) for line in _ways_out(each, findings, unread)
+    ]
+    raise_together(found, brakes, ways_out)
     return judged
 
 
@@ -247,8 +267,40 @@ def _not_due(
 
 def _needs_no_ledger(judged: Judged) -> bool:
     """Whether a domain's senders are only let go, or it stays as it is."""
-    unchanged = judged.live_id is not None and judged.live_id.id == judged.policy_id
-    return unchanged or judged.braking
+    return judged.unchanged or judged.braking or judged.answered_for
+
+
+def _overridden(judged: Judged, findings: list[Finding], unread: Sequence[Finding]) -> list[Finding]:
+    """Return a domain's findings; where the configuration answers for this change, those that judge nothing warn."""
+    override = judged.config.override
+    if override is None:
+        return findings
+    unproved = sorted({finding.rule for finding in errors([*findings, *unread]) if finding.rule in _UNPROVED})
+    if judged.unchanged or judged.braking or not judged.answered_for or not unproved:
+        done = "nothing changes" if judged.unchanged else f"this update publishes {judged.policy_id}"
+        if judged.answered_for and not judged.unchanged:
+            done = "nothing stands against that"
+        message = f"it is for the change to {override.change}, and {done}: it has no effect, take it out"
+        return [*findings, Finding("override-unused", "override", message, Severity.WARNING)]
+    message = (
+        f"the change to {override.change} can't be proved safe ({', '.join(unproved)}) and goes on all the same, "
+        f"because the configuration answers for it: {override.reason}"
+    )
+    kept = [_as_warning(finding) if finding.rule in _UNPROVED else finding for finding in findings]
+    return [*kept, Finding("change-overridden", "override", message, Severity.WARNING)]
+
+
+def _ways_out(judged: Judged, findings: Sequence[Finding], unread: Sequence[Finding]) -> list[str]:
+    """Return the lines that let a domain's change go on without proof, where the lack of it is what stops it."""
+    relevant = findings if _needs_no_ledger(judged) else [*findings, *unread]
+    if judged.unchanged or not any(finding.rule in _UNPROVED for finding in errors(relevant)):
+        return []
+    return [
+        f"If you answer for this change of {judged.config.domain}, put into its declaration (it counts for no other):",
+        "    override:",
+        f'      change: "{judged.policy_id}"',
+        '      reason: "why it is right without proof"',
+    ]
 
 
 def _is_weakening(
@@ -303,11 +355,13 @@ def warn(subject: str, findings: Sequence[Finding]) -> None:
             pulumi.log.warn(f"{subject}: {finding.message} [{finding.rule}]")
 
 
-def raise_together(findings: Sequence[Finding], brakes: Sequence[dict[str, Any]] = ()) -> None:
+def raise_together(
+    findings: Sequence[Finding], brakes: Sequence[dict[str, Any]] = (), ways_out: Sequence[str] = ()
+) -> None:
     """Raise Refused with all errors, if there are any, and with what may go on in spite of them."""
     stopping = errors(dict.fromkeys(findings))
     if stopping:
-        raise Refused(stopping, brakes)
+        raise Refused(stopping, brakes, ways_out)
 
 
 def known_zones(

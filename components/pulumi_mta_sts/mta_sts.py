@@ -25,6 +25,15 @@ class SharedHost(TypedDict):
     """Name that `mta-sts.DOMAIN` points at (the host's output `target`)."""
 
 
+class Override(TypedDict):
+    """Who answers for one change that can't be proved safe."""
+
+    change: str
+    """The id that this change publishes; the refusal names it."""
+    reason: str
+    """Why it is right without proof."""
+
+
 class MtaStsArgs(TypedDict):
     """What a domain publishes. What decides the policy is plain data, known at plan time."""
 
@@ -58,6 +67,8 @@ class MtaStsArgs(TypedDict):
     """Import records that exist already; they stay as they are in that update, and the next one publishes."""
     history: NotRequired[list[Any] | None]
     """Policies that senders may hold from before the domain came here, newest first, as `mta-sts adopt` prints them."""
+    override: NotRequired[Override | None]
+    """Lets the one change go on that it names, though it can't be proved safe; shown to reviewers."""
     txt_ttl: NotRequired[int | None]
     """Seconds resolvers may keep the TXT records: 300 by default."""
     mx_ttl: NotRequired[int | None]

@@ -26,10 +26,11 @@ DEFAULT_MAX_AGE = {Mode.TESTING: 86_400, Mode.NONE: 86_400, Mode.ENFORCE: 1_209_
 
 _KEYS = (
     "domain", "mx", "mode", "max_age", "reports", "zone", "zone_id", "host", "manage_mx", "epoch", "acknowledge",
-    "adopt", "history", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags", "evidence", "thresholds",
+    "adopt", "history", "txt_ttl", "mx_ttl", "cname_ttl", "wait_limit", "tags", "evidence", "thresholds", "override",
 )  # fmt: skip
 _TTL_KEYS = ("txt_ttl", "mx_ttl", "cname_ttl")
 _THRESHOLDS = ("days", "sessions", "organizations", "fresh_days")
+_ID = re.compile(r"[A-Za-z0-9]{1,32}\Z")  # RFC 8461 §3.1
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Names of RFC 8460 for what is called `reports` here; no typing error, so difflib finds nothing.
 _OTHER_NAMES = {"rua": ["reports"], "ruf": ["reports"]}
@@ -53,6 +54,14 @@ class MxEntry:
     host: str
     preference: int | None = None
     checked: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Who answers for a change that can't be proved safe: its id, as the refusal names it, and why it is right."""
+
+    change: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +88,8 @@ class DomainConfig:
     """The document of the evidence file, for the step from testing to enforce."""
     history: tuple[PolicyVersion, ...] = field(default=(), hash=False)
     """What senders may hold from before the domain came here, newest first."""
+    override: Override | None = None
+    """The one change that may go on without proof."""
 
     @property
     def policy(self) -> Policy:
@@ -168,6 +179,7 @@ def _resolve(config: Mapping[str, Any]) -> DomainConfig:
         thresholds={key: int(value) for key, value in _given(config, "thresholds", {}).items()},
         evidence=_whole_numbers(_given(config, "evidence")),
         history=history_versions(_given(config, "history", ())),
+        override=_override(_given(config, "override")),
         **{key: int(_given(config, key, DEFAULT_TTL)) for key in _TTL_KEYS},
     )
 
@@ -197,6 +209,10 @@ def _entry(item: Any) -> MxEntry:
         return MxEntry(to_ascii(item))
     preference = item.get("preference")
     return MxEntry(to_ascii(item["host"]), None if preference is None else int(preference), item.get("checked"))
+
+
+def _override(given: Mapping[str, Any] | None) -> Override | None:
+    return None if given is None else Override(_text(given["change"]), given["reason"])
 
 
 def _shown(value: Any) -> str:
@@ -369,6 +385,7 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
         "host": (_is_shared_host, "the shared host's bucket and target, both names"),
         "thresholds": (_are_thresholds, f"whole numbers of 1 or more for some of {', '.join(_THRESHOLDS)}"),
         "evidence": (lambda value: isinstance(value, Mapping), "the document of a file that `mta-sts evidence` wrote"),
+        "override": (_is_override, "`change`, the id as the refusal prints it, and a `reason` in words"),
         "tags": (_are_tags, f"at most {_MOST_OBJECT_TAGS} tags, texts by name (an S3 object takes no more)"),
         **dict.fromkeys(_TTL_KEYS, (_is_ttl, "seconds from 60 to 86400, or 1 for Cloudflare's automatic")),
     }  # fmt: skip
@@ -403,6 +420,14 @@ def _are_thresholds(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
         key in _THRESHOLDS and _is_whole(number) and number >= 1 for key, number in value.items()
     )
+
+
+def _is_override(value: Any) -> bool:
+    if not isinstance(value, Mapping) or set(value) != {"change", "reason"}:
+        return False
+    change, reason = value["change"], value["reason"]
+    identifies = _is_whole(change) or isinstance(change, str)  # an id may be all digits
+    return identifies and bool(_ID.match(_text(change))) and isinstance(reason, str) and bool(reason.strip())
 
 
 def _are_tags(value: Any) -> bool:

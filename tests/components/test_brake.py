@@ -105,7 +105,7 @@ def test_what_is_wrong_with_the_live_world_is_only_a_warning(
     wrong(world)
     change = ENFORCED | {"max_age": 604_800}
     message, _ = refusal(world, lambda: MtaSts("mail", change))
-    rule = message.rpartition("[")[2].rstrip("]")
+    rule = message.partition("]")[0].rpartition("[")[2]
     run = deploy(world, lambda: MtaSts("mail", BRAKE | {"mode": mode}))
     assert any(f"[{rule}]" in warning for warning in run.warnings)
     assert f"mode: {mode}" in run["mail-policy"].inputs["content"]

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from mta_sts import parse_policy
+from mta_sts.review.plan import read_plan
+from mta_sts.review.verdict import review
 from sandbox.senders import TEMPERAMENTS, sender_in
 from tests.sandbox.conftest import REASON
 from tests.sandbox.test_main_job import GOOGLE, OWN
@@ -35,16 +38,28 @@ def brake(world: World) -> None:
     subprocess.run(command, cwd=world.folder / "work", check=True, capture_output=True)
 
 
-def test_the_brake_takes_one_setting_and_one_update(world: World, deploy: Callable[..., Deployment]) -> None:
-    """With the policy bucket unreadable, and without waiting: senders see `testing` at once."""
+def test_the_brake_takes_one_setting_and_one_update(
+    world: World, deploy: Callable[..., Deployment], tmp_path: Path
+) -> None:
+    """With the policy bucket unreadable, and without waiting: senders see `testing` at once.
+
+    Any other change takes the override that the refusal prints, and the review shows it.
+    """
     deployment = deploy(OWN)
     assert deployment.up().ok
     world.advance(86_400)
     begun = world.now()
 
     world.fault("api", r"s3 GET /policy-host-sandbox-\d+/?$", "denied")
-    unproved = deploy(OWN | {"mx": OWN["mx"][:1]}).up()
+    change = OWN | {"max_age": 5 * 86_400}
+    unproved = deploy(change).up()
     assert "ledger-unreadable" in unproved.errors  # any other change is held up by that
+    lines = unproved.errors[unproved.errors.index("    override:") :]
+    answered = deploy(change | yaml.safe_load(lines))
+    assert answered.preview_json(tmp_path / "plan.json").ok
+    (domain,) = review([read_plan("plan.json", (tmp_path / "plan.json").read_bytes())]).domains
+    assert [note for note in domain.notes if "why it is right without proof [change-overridden]" in note]
+    assert answered.up().ok
 
     deployment = deploy(OWN)
     brake(world)
