@@ -7,13 +7,15 @@ count from anybody, until a person explains them.
 
 from __future__ import annotations
 
+import heapq
 import json
+import re
 from collections import defaultdict
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,26 +26,34 @@ from mta_sts.identifier import content_id
 from mta_sts.names import normalise_host
 from mta_sts.policy import Mode, Policy, parse_policy, render_policy
 from mta_sts.reports.collect import Options, collect
-from mta_sts.reports.containers import Limits
+from mta_sts.reports.containers import Limits, Unreadable
 from mta_sts.reports.document import advice, known_body
 from mta_sts.reports.parse import STS, clean
 from mta_sts.reports.signers import registrable_domain
-from mta_sts.reports.summary import Group
+from mta_sts.reports.sources import pieces
+from mta_sts.reports.summary import FailureTally, Group
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from jsonschema.protocols import Validator
 
     from mta_sts.reports.collect import Progress
     from mta_sts.reports.origin import OriginCheck
-    from mta_sts.reports.summary import FailureTally, GroupKey, SenderKey, Summary
+    from mta_sts.reports.summary import GroupKey, SenderKey, Summary
 
 UNREADABLE = "unreadable"
 """What an explanation of unreadable files names instead of a result type."""
 _DAY = 86_400
+_FILES = 100
 _LISTED = 20
+_TOLD = 10
+UNTESTED = (
+    "Reports count successes per policy, not per MX host: one that no sender came to, such as a backup, is not tested "
+    "by them (`mta-sts check` looks at each)"
+)
+"""What no evidence can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +150,40 @@ def build_evidence(
     if parsed.mode is not Mode.TESTING:
         message = f"the body has mode {parsed.mode}; evidence is about the body in testing: give that one"
         raise MtaStsError(f"no evidence for {domain}", [Finding("evidence-not-testing", "policy", message)])
+    places = list(places)
     options = Options(domains=frozenset({domain}), origin=origin, limits=limits or Limits(), jobs=jobs, digest=True)
     summary = collect(places, options, progress)
-    return _sealed(_evidence(domain, body, summary, explanations, vouching))
+    evidence = _evidence(domain, body, summary, explanations, vouching)
+    evidence["read"] |= _files_read(places)
+    return _sealed(evidence)
+
+
+def _files_read(places: Iterable[str]) -> dict[str, Any]:
+    """Return how many files lie at the places, and digests of the first by name, as `sha256sum` writes them."""
+    count = 0
+
+    def found() -> Iterator[tuple[str, str]]:
+        nonlocal count
+        last = ""
+        for work in pieces(place for place in places if not place.startswith("s3://")):
+            for path in [] if isinstance(work, Unreadable) else work.names or (work.place,):
+                # A large mbox is several pieces of work in a row.
+                count += path != last
+                if path != last:
+                    yield Path(path).name, path
+                last = path
+
+    first = heapq.nsmallest(_FILES, found())
+    return {"files": count, "file_digests": [f"{_digest(path)}  {clean(name)}" for name, path in first]}
+
+
+def _digest(path: str) -> str:
+    """Return a file's SHA-256; one that can't be read is among the unreadable already."""
+    try:
+        with Path(path).open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def _evidence(
@@ -150,7 +191,7 @@ def _evidence(
 ) -> dict[str, Any]:
     counted = Group()
     not_counted: dict[str, int] = defaultdict(int)
-    kinds: dict[tuple[str, str, str], _Kind] = defaultdict(_Kind)
+    kinds: dict[tuple[str, str, str], _Kind] = {}
     seen: set[str] = set()
     for key, group in sorted(summary.groups.items()):
         # A policy without a domain may be about ours: its successes prove nothing, its failures count.
@@ -160,7 +201,8 @@ def _evidence(
         elif group.tally.successful:
             not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
         for failure, tally in group.failures.items():
-            kinds[failure.result_type, failure.mx, label].add(failure.organization, tally)
+            kind = kinds.setdefault((failure.result_type, failure.mx, label), _Kind(tally.first_day))
+            kind.add(failure.organization, tally)
         if label == "this body":
             seen.update(group.days)
     days = sorted(day for day, tally in counted.days.items() if tally.successful)
@@ -168,9 +210,9 @@ def _evidence(
     failures, used = [], set()
     for (result_type, mx, label), kind in sorted(kinds.items()):
         # What failed before anybody spoke of this body is about something else; where nobody does, nothing is.
-        if kind.last_day < min(seen, default=""):
+        if kind.tally.last_day < min(seen, default=""):
             continue
-        found = [item for item in explanations if item.covers(result_type, mx, kind.last_day)]
+        found = [item for item in explanations if item.covers(result_type, mx, kind.tally.last_day)]
         used.update(found)
         failures.append({"result_type": result_type, "mx": mx, "policy": label, **kind.plain(), **_explained(found)})
     unreadable = [item for item in explanations if item.result_type == UNREADABLE and summary.unreadable]
@@ -192,6 +234,9 @@ def _evidence(
             "days_with_reports": len(clean_days),
             "successful_sessions": sum(counted.days[day].successful for day in clean_days),
             "organizations": _independent(reporters, vouched=vouching is not None),
+            "told_by": [
+                f"{who.signer or 'no signature'}: {_plain_name(who.organization)}" for who in sorted(reporters)
+            ],
         },
         "sessions": {"successful": counted.tally.successful, "failed": counted.tally.failed},
         "organizations": [
@@ -236,24 +281,21 @@ def _label(key: GroupKey, wanted: str) -> str:
 class _Kind:
     """Failures of one kind on one host, whoever reports them."""
 
-    def __init__(self) -> None:
-        self._sessions = 0
+    def __init__(self, first_day: str) -> None:
         self._organizations: set[str] = set()
-        self._first_day = ""
-        self.last_day = ""
+        self.tally = FailureTally(0, first_day, "")
 
     def add(self, organization: str, tally: FailureTally) -> None:
-        self._sessions += tally.sessions
         self._organizations.add(organization)
-        self._first_day = min(self._first_day or tally.first_day, tally.first_day)
-        self.last_day = max(self.last_day, tally.last_day)
+        self.tally.add(tally.sessions, tally.first_day, tally.last_day, tally.days)
 
     def plain(self) -> dict[str, Any]:
         return {
-            "sessions": self._sessions,
+            "sessions": self.tally.sessions,
             "organizations": sorted(self._organizations)[:_LISTED],
-            "first_day": self._first_day,
-            "last_day": self.last_day,
+            "first_day": self.tally.first_day,
+            "last_day": self.tally.last_day,
+            "days": None if self.tally.days is None else dict(sorted(self.tally.days.items())),
         }
 
 
@@ -285,6 +327,11 @@ def _independent(reporters: Iterable[SenderKey], *, vouched: bool) -> int:
     names = {who.organization.casefold() for who in reporters}
     domains = {registrable_domain(who.signer) for who in reporters}
     return len(names) if vouched else min(len(names), len(domains))
+
+
+def _plain_name(name: str) -> str:
+    """Return a name that a stranger chose, without what could pass for the end of it in a list."""
+    return " ".join(re.sub(r"[^\w.&'-]+", " ", name).split())[:60]
 
 
 def _next_day(day: date) -> str:
@@ -378,6 +425,25 @@ def check_evidence(
 def whole_days(seconds: int) -> int:
     """Return how many days a time takes when days are counted whole."""
     return -(-seconds // _DAY)
+
+
+def shown_window(window: Mapping[str, Any]) -> str:
+    """Return what an evidence document's `window` counts, in words, and whose word it is: signing domain, then name."""
+    days, sessions, organizations = (
+        f"{number:,.0f} {word}{'' if number == 1 else 's'}"
+        for name, word in (
+            ("days_with_reports", "day"),
+            ("successful_sessions", "session"),
+            ("organizations", "sender"),
+        )
+        for number in [float(window.get(name) or 0)]
+    )
+    told_by = [str(each) for each in window.get("told_by") or ["nobody"]]
+    more = f" and {len(told_by) - _TOLD} more" if len(told_by) > _TOLD else ""
+    return (
+        f"evidence from {window.get('clean_from')} to {window.get('last_day')}: {sessions}, {organizations}, {days}, "
+        f"told by {'; '.join(told_by[:_TOLD])}{more}"
+    )
 
 
 def ready_on(evidence: Mapping[str, Any], thresholds: Thresholds, today: date) -> date | None:

@@ -12,7 +12,15 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.domain_config import DEFAULT_MAX_AGE
-from mta_sts.evidence import Thresholds, check_evidence, check_form, ready_on, whole_days
+from mta_sts.evidence import (
+    UNTESTED,
+    Thresholds,
+    check_evidence,
+    check_form,
+    ready_on,
+    shown_window,
+    whole_days,
+)
 from mta_sts.findings import Finding, Severity, errors
 from mta_sts.policy import Mode, Policy, parse_policy
 
@@ -43,7 +51,10 @@ def check_step(
         return damaged
     findings = _step(config, policy, versions, now, served_as)
     stopping = errors(findings)
-    if not stopping or not config.acknowledge:
+    if not stopping and config.evidence:
+        message = f"goes to enforce on {shown_window(config.evidence['window'])}. {UNTESTED}"
+        return [*findings, Finding("enforce-on-evidence", "evidence", message, Severity.WARNING)]
+    if not config.acknowledge:
         return findings
     message = (
         f"goes to enforce without evidence that is enough ({', '.join(sorted({one.rule for one in stopping}))}); "

@@ -65,13 +65,14 @@ def test_a_domain_that_is_served_in_enforce_needs_none(world: World) -> None:
     assert [] == run.warnings
 
 
-def test_evidence_lets_it_pass_without_a_word(world: World, evidence: dict[str, Any]) -> None:
-    """Also with its numbers as another language sends them."""
+def test_evidence_lets_it_pass_and_preview_shows_what_it_is(world: World, evidence: dict[str, Any]) -> None:
+    """With whose word it is; also with its numbers as another language sends them."""
     serve(world)
     floats = evidence | {"sessions": {key: float(number) for key, number in evidence["sessions"].items()}}
     for given in (evidence, floats):
         run = deploy(world, lambda given=given: MtaSts("mail", ENFORCE | {"evidence": given}), preview=True)
-        assert [] == run.warnings
+        (shown,) = run.warnings
+        assert "80 sessions, 2 senders, 8 days, told by one.example: one.example; two.example" in shown
         assert "mode: enforce" in run["mail-policy"].inputs["content"]
 
 

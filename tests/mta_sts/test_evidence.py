@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +23,7 @@ from mta_sts.evidence import (
     parse_explanation,
     parse_vouching,
     ready_on,
+    shown_window,
     write_evidence,
 )
 from mta_sts.findings import Finding, MtaStsError, errors
@@ -308,6 +310,58 @@ def test_signatures_that_anybody_can_get_make_no_organizations(tmp_path: Path, d
     assert set(rules(judge(build(tmp_path)))) & {"evidence-few-organizations", "evidence-no-reports"}
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Google Inc.", "evil.example: Google Inc."),
+        ("X; google.com: Google Inc.", "evil.example: X google.com Google Inc."),
+        ("google.com\u202e", "evil.example: google.com"),
+        ("<b>Bank & Co</b>" * 9, "evil.example: " + ("b Bank & Co b " * 9)[:60]),
+    ],
+)
+def test_a_name_can_not_pass_for_a_signing_domain(tmp_path: Path, name: str, shown: str) -> None:
+    """What is shown begins with the domain that signed, and no name ends its entry in the list."""
+    (tmp_path / "a.eml").write_bytes(signed(report(organization=name), "evil.example"))
+    assert [shown] == build(tmp_path)["window"]["told_by"]
+
+
+def test_a_long_list_of_reporters_is_cut_where_it_is_read(tmp_path: Path) -> None:
+    """With a count of the others."""
+    for number in range(12):
+        one = report(organization=f"S{number:02}")
+        (tmp_path / f"{number}.eml").write_bytes(signed(one, f"s{number:02}.example"))
+    window = build(tmp_path)["window"]
+    assert 12 == len(window["told_by"])
+    assert shown_window(window).endswith("s09.example: S09 and 2 more")
+
+
+def test_files_are_listed_so_that_single_ones_can_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `sha256sum` writes them, the first by name, with the number of all; a large mbox is one file."""
+    clean_week(tmp_path, 1)
+    (tmp_path / "broken.json").write_bytes(b"{")
+    (tmp_path / "a.mbox").write_bytes(b"".join(b"From x\n" + signed(report(day=day)) for day in days(9, "2026-03-02")))
+    monkeypatch.setattr("mta_sts.reports.sources._OWN_WORK", 100)
+    monkeypatch.setattr("mta_sts.reports.sources._PIECE", 1000)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    digests = [f"{sha256((tmp_path / name).read_bytes()).hexdigest()}  {name}" for name in names]
+    read = build(tmp_path)["read"]
+    assert (4, digests) == (read["files"], read["file_digests"])
+    monkeypatch.setattr("mta_sts.evidence._FILES", 2)
+    read = build(tmp_path)["read"]
+    assert (4, digests[:2]) == (read["files"], read["file_digests"])
+
+
+def test_failures_are_told_by_day_where_the_days_are_few(tmp_path: Path) -> None:
+    """Over all organizations that report the same kind; of more than a month only first and last day."""
+    failing_start(tmp_path)
+    spoil(tmp_path, policy(failed=5, details=[failure(sessions=5)]), day="2026-03-02")
+    (one,) = build(tmp_path)["failures"]
+    assert {"2026-03-01": 2, "2026-03-02": 7, "2026-03-03": 2} == one["days"]
+    failing_start(tmp_path, 32)
+    (one,) = build(tmp_path)["failures"]
+    assert (None, "2026-03-01", "2026-04-01", 69) == (one["days"], one["first_day"], one["last_day"], one["sessions"])
+
+
 def test_a_provider_s_own_subdomain_counts(tmp_path: Path) -> None:
     """Mail.ru signs its reports as corp.mail.ru, under which nobody else gets an address."""
     for day in days(8):
@@ -590,7 +644,10 @@ def test_the_command_writes_the_file_and_says_whether_it_is_enough(
     (tmp_path / "in").mkdir()
     clean_week(tmp_path / "in")
     assert run(tmp_path) == 0
-    assert "enough for enforce" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "enough for enforce" in out
+    assert "2 senders, 8 days, told by one.example: one.example; two.example: two.example." in out
+    assert "a backup, is not tested by them" in out
     assert [] == judge(load_evidence(tmp_path / "out/e.json"))
     spoil(tmp_path / "in", policy(failed=1, details=[failure()]))
     assert run(tmp_path) == 1

@@ -81,7 +81,14 @@ def test_on_evidence_the_stack_is_edited_and_the_evidence_attached(
     assert build(stack.parents[1] / "in") == load_evidence(attached(stack))
     out, err = capsys.readouterr()
     assert out.startswith("# Enforce MTA-STS for example.com\n")
-    for words in ("| clean time | 2026-03-01 to 2026-03-08 |", "| one.example | one.example | 40 | 0 |", "604800"):
+    for words in (
+        "| clean time | 2026-03-01 to 2026-03-08 |",
+        "| one.example | one.example | 40 | 0 |",
+        "604800",
+        "| failures | none",
+        "told by one.example: one.example; two.example",
+        "a backup, is not tested",
+    ):
         assert words in out
     assert str(attached(stack)) in err
 

@@ -54,14 +54,28 @@ def rules(findings: list[Finding]) -> list[str]:
     return [finding.rule for finding in errors(findings)]
 
 
+ON_EVIDENCE = ["enforce-on-evidence"]
+
+
+def all_rules(findings: list[Finding]) -> list[str]:
+    """Return the names of errors and warnings."""
+    return [finding.rule for finding in findings]
+
+
 def edited(evidence: dict[str, Any]) -> dict[str, Any]:
     """Return evidence with a number that somebody changed by hand."""
     return evidence | {"sessions": {"successful": 1000, "failed": 0}}
 
 
 def test_enough_evidence_lets_the_step_pass(evidence: dict[str, Any]) -> None:
-    """The body in testing, a clean week, and it is what was served: nothing is said."""
-    assert [] == judge(version(), evidence=evidence)
+    """The body in testing, a clean week, and it is what was served: what it rests on is shown, and by whose word."""
+    (shown,) = judge(version(), evidence=evidence)
+    assert ("enforce-on-evidence", "warning") == (shown.rule, shown.severity)
+    assert (
+        "goes to enforce on evidence from 2026-03-01 to 2026-03-08: 80 sessions, 2 senders, 8 days, told by "
+        "one.example: one.example; two.example: two.example. "
+    ) in shown.message
+    assert "a backup, is not tested by them" in shown.message
 
 
 def test_only_the_step_needs_evidence() -> None:
@@ -124,7 +138,7 @@ def test_evidence_is_about_what_is_served_now(evidence: dict[str, Any], served: 
 
 def test_evidence_may_come_from_where_the_domain_was_before(evidence: dict[str, Any]) -> None:
     """Nothing served here yet: the body in testing stood elsewhere."""
-    assert [] == judge(evidence=evidence)
+    assert ON_EVIDENCE == all_rules(judge(evidence=evidence))
 
 
 def test_after_the_brake_old_evidence_counts_no_more(evidence: dict[str, Any]) -> None:
@@ -142,9 +156,9 @@ def test_after_the_brake_old_evidence_counts_no_more(evidence: dict[str, Any]) -
     ]
     assert "2026-03-09" in finding.message
     early = version(written=PUBLISHED)
-    assert [] == judge(early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence)
+    assert ON_EVIDENCE == all_rules(judge(early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence))
     again = version(written=PUBLISHED + 6 * DAY)  # published once more, as with a new epoch
-    assert [] == judge(again, early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence)
+    assert ON_EVIDENCE == all_rules(judge(again, early, version(ENFORCED, PUBLISHED - DAY), evidence=evidence))
 
 
 def test_a_file_edited_by_hand_is_refused_whatever_is_acknowledged(evidence: dict[str, Any]) -> None:
@@ -179,7 +193,7 @@ def test_an_acknowledgement_overrides_and_is_shown(tmp_path: Path) -> None:
     ]
     (tmp_path / "spoiler.eml").unlink()
     clean_week(tmp_path)
-    assert [] == judge(version(), evidence=build(tmp_path), acknowledge="we looked")
+    assert ON_EVIDENCE == all_rules(judge(version(), evidence=build(tmp_path), acknowledge="we looked"))
 
 
 def test_the_day_on_which_evidence_can_be_complete(tmp_path: Path) -> None:

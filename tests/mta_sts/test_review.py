@@ -234,6 +234,7 @@ WINDOW = {
     "days_with_reports": 9,
     "successful_sessions": 1234,
     "organizations": 1,
+    "told_by": ["google.com: Google"],
 }
 
 
@@ -244,9 +245,9 @@ WINDOW = {
         ({"acknowledge": "the vendor `saw`"}, "Without evidence from reports; acknowledged: the vendor `saw`."),
         (
             {"evidence": WINDOW},
-            "On evidence from 2026-06-01 to 2026-06-10: 1,234 sessions, 1 sender, 9 days.",
+            "On evidence from 2026-06-01 to 2026-06-10: 1,234 sessions, 1 sender, 9 days, told by google.com: Google",
         ),
-        ({"evidence": WINDOW, "acknowledge": "x"}, "9 days; acknowledged: x."),
+        ({"evidence": WINDOW, "acknowledge": "x"}, "Google; acknowledged: x."),
         ({"evidence": "[secret]", "acknowledge": UNKNOWN}, "Nothing in the plan tells"),
     ],
 )

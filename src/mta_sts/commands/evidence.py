@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the file, print what stands against it, and return 0, 1 or 64."""
     from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
 
-    from mta_sts.evidence import Thresholds, check_evidence, write_evidence  # noqa: PLC0415
+    from mta_sts.evidence import UNTESTED, Thresholds, check_evidence, shown_window, write_evidence  # noqa: PLC0415
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
     from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
 
@@ -90,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
     speak_utf8()
     for finding in findings:
         print(finding)
+    if evidence["window"]["last_day"]:
+        print(f"{evidence['domain']}: {shown_window(evidence['window'])}. {UNTESTED}.")
     stopping = errors(findings)
     print(f"{output}: {'not enough for enforce' if stopping else 'enough for enforce'}")
     return EXIT_SHORT if stopping else EXIT_ENOUGH

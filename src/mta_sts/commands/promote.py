@@ -145,6 +145,7 @@ def _request(domain: str, evidence: Mapping[str, Any], notes: Sequence[Finding],
         f"| successful sessions | {window['successful_sessions']} |",
         f"| independent organizations | {window['organizations']} |",
         f"| origin | {_cell(origin['method'])} |",
+        f"| failures | {len(evidence['failures']) or 'none reported since the body was first seen'} |",
         f"| read | {evidence['read']['reports']} reports, {evidence['read']['unreadable']} unreadable files |",
         "",
         "| Organization | signed by | successful | failed | days |",
@@ -155,13 +156,10 @@ def _request(domain: str, evidence: Mapping[str, Any], notes: Sequence[Finding],
             for one in evidence["organizations"]
         ),
         "",
-        *(
-            ["What a reviewer should look at:", ""]
-            if notes
-            else ["No failure was reported since the body was first seen."]
-        ),
+        "What a reviewer should look at:",
+        "",
         *(f"- {_cell(str(note))}" for note in notes),
-        *([""] if notes else []),
+        "",
         "If mail is held back after this: set `mode: testing` again and deploy; that way is never held up.",
     ]
     return "\n".join(lines)

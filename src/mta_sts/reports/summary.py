@@ -29,6 +29,7 @@ _KEEP_RECORDS = 4096
 _KEEP_BYTES = 8 * 2**20
 _MAX_REASONS = 3
 _MAX_CONFLICTS = 100
+_MAX_DAYS = 31
 _LENGTH = struct.Struct("<I")
 
 Record = tuple[Any, ...]
@@ -187,12 +188,27 @@ class Sender:
 
 @dataclass(slots=True)
 class FailureTally:
-    """Failed sessions of one kind, with the first few reasons that were given."""
+    """Failed sessions of one kind, with the first few reasons that were given.
+
+    `days` has the sessions by first day of their reports, None where those are more than a month's.
+    """
 
     sessions: int
     first_day: str
     last_day: str
     reasons: set[str] = field(default_factory=set)
+    days: dict[str, int] | None = field(default_factory=dict)
+
+    def add(self, sessions: int, first_day: str, last_day: str, days: Mapping[str, int] | None) -> None:
+        """Count more sessions in."""
+        self.sessions += sessions
+        self.first_day = min(self.first_day, first_day)
+        self.last_day = max(self.last_day, last_day)
+        if self.days is not None:
+            for day, count in (days or {}).items():
+                self.days[day] = self.days.get(day, 0) + count
+            if days is None or len(self.days) > _MAX_DAYS:
+                self.days = None
 
 
 @dataclass(slots=True)
@@ -229,9 +245,7 @@ class Group:
             if known is None:
                 self.failures[key] = failure
                 continue
-            known.sessions += failure.sessions
-            known.first_day = min(known.first_day, failure.first_day)
-            known.last_day = max(known.last_day, failure.last_day)
+            known.add(failure.sessions, failure.first_day, failure.last_day, failure.days)
             known.reasons = _first(known.reasons | failure.reasons, _MAX_REASONS)
 
 
@@ -351,9 +365,7 @@ class Summary:
                 failure = group.failures.get(key)
                 if failure is None:
                     failure = group.failures[key] = FailureTally(0, first_day, last_day)
-                failure.sessions += sessions
-                failure.first_day = min(failure.first_day, first_day)
-                failure.last_day = max(failure.last_day, last_day)
+                failure.add(sessions, first_day, last_day, {first_day: sessions})
                 if reason and reason not in failure.reasons:
                     failure.reasons = _first({*failure.reasons, reason}, _MAX_REASONS)
 

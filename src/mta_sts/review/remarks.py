@@ -87,19 +87,9 @@ def grounds(domain: Domain, *, after: bool) -> str:
 
 
 def _window(window: Mapping[str, Any]) -> str:
-    """Say what evidence counts (`mta_sts.evidence`)."""
-    days, sessions, organizations = (
-        f"{number:,.0f} {word}{'' if number == 1 else 's'}"
-        for name, word in (
-            ("days_with_reports", "day"),
-            ("successful_sessions", "session"),
-            ("organizations", "sender"),
-        )
-        for number in [float(window.get(name) or 0)]
-    )
-    return (
-        f"on evidence from {window.get('first_day')} to {window.get('last_day')}: {sessions}, {organizations}, {days}"
-    )
+    from mta_sts.evidence import shown_window  # noqa: PLC0415  heavy, and few plans take the step
+
+    return f"on {shown_window(window)}"
 
 
 def _policy(side: Side) -> Policy | None:
