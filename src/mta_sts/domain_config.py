@@ -82,6 +82,8 @@ class DomainConfig:
     mx_ttl: int
     cname_ttl: int
     wait_limit: int
+    target: str | None = None
+    """Where `mta-sts` leads by CNAME, where the configuration states it and it does not flow from a resource."""
     thresholds: Mapping[str, int] = field(default_factory=dict, hash=False)
     """What evidence must reach, by field of `mta_sts.evidence.Thresholds`; those left out keep their defaults."""
     evidence: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -164,6 +166,7 @@ def _resolve(config: Mapping[str, Any]) -> DomainConfig:
     epoch = _given(config, "epoch")
     zone = _given(config, "zone")
     max_age = _given(config, "max_age")
+    target = _given(config, "host", {}).get("target")
     return DomainConfig(
         domain=to_ascii(config["domain"]),
         mx=tuple(_entry(item) for item in _given(config, "mx") or ()),
@@ -176,6 +179,7 @@ def _resolve(config: Mapping[str, Any]) -> DomainConfig:
         acknowledge=_given(config, "acknowledge"),
         adopt=bool(_given(config, "adopt")),
         wait_limit=int(_given(config, "wait_limit", DEFAULT_WAIT_LIMIT)),
+        target=to_ascii(target) if isinstance(target, str) else None,
         thresholds={key: int(value) for key, value in _given(config, "thresholds", {}).items()},
         evidence=_whole_numbers(_given(config, "evidence")),
         history=history_versions(_given(config, "history", ())),

@@ -20,24 +20,28 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from mta_sts import checks
-from mta_sts.checks import observe
+from mta_sts.checks import lookup, observe, run
 from mta_sts.checks.certificates import described
+from mta_sts.checks.drift import judge_drift, judge_id
 from mta_sts.checks.host import judge_host
-from mta_sts.checks.lookup import EVERYTHING, Failure, Looked, Reach, Said
+from mta_sts.checks.lookup import EVERYTHING, Dns, Failure, Looked, Reach, Said
 from mta_sts.checks.mail import judge_mx, judge_smtp, looked_host
 from mta_sts.checks.memory import judge_memory, load_run, next_history
 from mta_sts.checks.observe import Fetched, MailHost, Seen
-from mta_sts.checks.records import judge_agreement, judge_record, judge_reports
+from mta_sts.checks.records import judge_agreement, judge_record, judge_reports, lookup_failures
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
 from mta_sts.checks.run import Known, check_domains, judge
 from mta_sts.checks.smtp import Session, SmtpCause, start_session
 from mta_sts.checks.targets import read_list
 from mta_sts.checks.writers import to_json, to_junit, to_markdown, to_table
 from mta_sts.cli import main
+from mta_sts.domain_config import resolve_domain
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async, tls_context
 from mta_sts.findings import MtaStsError
+from mta_sts.history import history_entry, history_versions
 from mta_sts.network_options import Network
 from mta_sts.policy import SIZE_LIMIT, Mode, parse_policy
+from mta_sts.records import select_sts_record
 from tests.conftest import vector_parameters
 from tests.mta_sts.policy_server import FAR_FUTURE, LONG_AGO, PAST, Answer, Authority, policy_server, response
 
@@ -204,6 +208,20 @@ def test_a_certificate_that_ends_soon_is_a_warning(
     assert [("warning", rule) for rule in expected] == rules(judge_smtp(host, Kind.ERROR, NOW, EVERYTHING))
 
 
+def test_a_certificate_that_ends_soon_at_one_address_is_a_warning(authority: Authority) -> None:
+    """Each address is looked at, of the policy host and of an MX host, and named."""
+    leaves = [certificate(authority, days) for days in (60, 1)]
+    fetched = [
+        Fetched(address, "", FetchedPolicy(parse_policy(BODY), BODY, "text/plain", leaf))
+        for address, leaf in zip(("192.0.2.1", "192.0.2.9"), leaves, strict=True)
+    ]
+    (point,) = judge_host(seen_with(authority, fetched=fetched), NOW, EVERYTHING)
+    assert ("certificate-ends-soon", f"{HOST} at 192.0.2.9") == (point.rule, point.path)
+    sessions = [replace(GOOD, address=one.address, certificate=leaf) for one, leaf in zip(fetched, leaves, strict=True)]
+    (point,) = judge_smtp(mail_host(*sessions), Kind.ERROR, NOW, EVERYTHING)
+    assert ("certificate-ends-soon", "mx1.example.com at 192.0.2.9") == (point.rule, point.path)
+
+
 def test_edges_that_serve_different_bodies_are_an_error(authority: Authority) -> None:
     """Whichever a sender got, it keeps under the id."""
     other = BODY.replace(b"1209600", b"604800")
@@ -250,6 +268,108 @@ def test_a_long_ttl_is_a_warning(authority: Authority) -> None:
     assert [("warning", "ttl-long")] == rules(judge_record(seen, NOW))
 
 
+@pytest.mark.parametrize(
+    ("wild", "expected"),
+    [
+        (("192.0.2.1",), [("error", "no-mta-sts")]),
+        ((), [("error", "sts-record-missing")]),
+        (("192.0.2.7",), [("error", "sts-record-missing")]),
+    ],
+)
+def test_a_wildcard_address_is_no_policy_host(
+    authority: Authority, wild: tuple[str, ...], expected: list[tuple[str, str]]
+) -> None:
+    """What stands at `mta-sts` stands at every name: the domain publishes nothing, and that is the one thing to say."""
+    more: dict[str, Any] = {
+        "sts": Looked(f"_mta-sts.{DOMAIN}", "TXT"),
+        "wildcard_host": Looked("probe", "A", wild),
+        "fetched": [unfetched("192.0.2.1", FetchCause.CERTIFICATE_NAME)],
+    }
+    found = [one for one in judge(seen_with(authority, **more), Known(), NOW).points if one.area is Area.RECORD]
+    assert expected == rules(found)
+    host = [one for one in judge(seen_with(authority, **more), Known(), NOW).points if one.area is Area.HOST]
+    assert (expected == [("error", "no-mta-sts")]) is (host == [])
+
+
+def test_a_record_of_a_wildcard_is_a_warning(authority: Authority) -> None:
+    """Every name below seems to publish MTA-STS."""
+    seen = seen_with(authority, wildcard=Looked("probe", "TXT", ("v=STSv1; id=1;",)))
+    assert [("warning", "wildcard-txt")] == rules(judge(seen, Known(), NOW).points)
+
+
+def test_a_missing_record_comes_with_a_fresh_id(authority: Authority) -> None:
+    """What is to be added can be copied as it stands."""
+    (point, *_) = judge_record(seen_with(authority, sts=Looked(f"_mta-sts.{DOMAIN}", "TXT")), NOW)
+    record = f'`_mta-sts.{DOMAIN} TXT "v=STSv1; id=20261124T000000;"`'
+    assert record in point.message
+    assert "20261124T000000" == select_sts_record([record.split('"')[1]]).id
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((), []),
+        (('0 issue "ca.example"',), ["caa-forbids-renewal"]),
+        (('0 issue "letsencrypt.org"',), []),
+        (('0 issue "letsencrypt.org"', '0 issuewild "ca.example"'), []),
+    ],
+)
+@pytest.mark.parametrize("wildcard", [False, True])
+def test_caa_is_judged_for_the_certificate_in_use(
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    wildcard: bool,
+    values: tuple[str, ...],
+    expected: list[str],
+) -> None:
+    """RFC 8659 §4.3: `issuewild` in the place of `issue` where the certificate names the host by a wildcard."""
+    monkeypatch.setattr("mta_sts.checks.host.organisation_of", lambda _: "Let's Encrypt")
+    monkeypatch.setattr("mta_sts.checks.host.names_of", lambda _: [f"*.{DOMAIN}" if wildcard else HOST])
+    seen = seen_with(authority, caa=Looked(DOMAIN, "CAA", values))
+    forbidden = ["caa-forbids-renewal"] if wildcard and len(values) > 1 else expected
+    assert forbidden == [point.rule for point in judge_host(seen, NOW, EVERYTHING)]
+
+
+@pytest.mark.parametrize(("failure", "kind"), [(Failure.SERVFAIL, "warning"), (Failure.TIMEOUT, "skipped")])
+def test_caa_that_can_not_be_looked_up_is_said_so(authority: Authority, failure: Failure, kind: str) -> None:
+    """Authorities issue nothing then."""
+    seen = seen_with(authority, caa=Looked(HOST, "CAA", failure=failure))
+    assert [(kind, "caa-unreadable")] == rules(judge(seen, Known(), NOW).points)
+
+
+def test_one_address_family_that_can_not_be_looked_up_hides_nothing(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one is used, and the broken one named."""
+
+    async def asked(_: Dns, name: str, kind: str) -> Looked:
+        return Looked(name, kind, ("192.0.2.1",)) if kind == "A" else Looked(name, kind, failure=Failure.SERVFAIL)
+
+    monkeypatch.setattr(Dns, "_asked", asked)
+    looked = asyncio.run(Dns(Network((("127.0.0.1", 9),))).addresses(HOST))
+    assert ((("192.0.2.1",)), None) == (looked.values, looked.failure)
+    (point,) = judge(seen_with(authority, host=looked), Known(), NOW).points
+    assert ("dns-servfail", True) == (point.rule, point.message.startswith("AAAA can't be looked up"))
+
+
+@pytest.mark.parametrize(("hops", "rule"), [(19, "cname-chain-long"), (8, "dns-servfail"), (0, "cname-loop")])
+def test_a_long_chain_is_no_circle(monkeypatch: pytest.MonkeyPatch, hops: int, rule: str) -> None:
+    """Resolvers say SERVFAIL to either; the chain is followed to its end, or to where it meets itself."""
+
+    async def asked(_: Dns, name: str, kind: str) -> Looked:
+        if kind != "CNAME":
+            return Looked(name, kind, failure=Failure.SERVFAIL)
+        number = int(name.partition(".")[0][1:])
+        return Looked(name, kind, (f"c{(number + 1) % (hops or 3)}.example",) if number < (hops or 9) - 1 else ())
+
+    monkeypatch.setattr(Dns, "_asked", asked)
+    looked = asyncio.run(Dns(Network((("127.0.0.1", 9),))).look("c0.example", "TXT"))
+    (point,) = lookup_failures(Area.RECORD, looked)
+    assert rule == point.rule
+    assert ("circle" in point.message) is (rule == "cname-loop")
+
+
 def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> None:
     """Where every one is silent, our own network may be to blame; a referral is no fault."""
     name = f"_mta-sts.{DOMAIN}"
@@ -264,6 +384,8 @@ def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> 
     ("values", "expected"),
     [
         (("0 .",), [("warning", "null-mx")]),
+        (("10 192.0.2.1", "10 mx1.example.com"), [("error", "mx-no-host-name")]),
+        (("10 a\\.b.example.com", "10 mx1.example.com"), [("error", "mx-no-host-name")]),
         (("0 .", "10 mx1.example.com"), [("error", "null-mx-not-alone")]),
         ((), [("warning", "mx-missing"), ("error", "mx-not-covered"), ("warning", "pattern-without-mx")]),
     ],
@@ -272,6 +394,25 @@ def test_mx_records_are_judged(authority: Authority, values: tuple[str, ...], ex
     """A null MX alone, beside others, or no MX record at all."""
     seen = seen_with(authority, mx=Looked(DOMAIN, "MX", values))
     assert expected == rules(judge_mx(seen, Mode.ENFORCE))
+
+
+def test_a_null_mx_without_mta_sts_is_as_it_should_be(authority: Authority) -> None:
+    """Nothing is published, and nothing is to be: a note."""
+    unpublished = {name: Looked("x", "TXT") for name in ("sts", "tlsrpt", "host")}
+    seen = seen_with(authority, mx=Looked(DOMAIN, "MX", ("0 .",)), fetched=None, mail_hosts=None, **unpublished)
+    report = judge(seen, Known(), NOW)
+    assert ([("note", "null-mx")], "good") == (rules(report.points), report.verdict)
+
+
+def test_a_domain_without_mx_records_is_not_told_to_take_one_out(authority: Authority) -> None:
+    """Its own address is its mail host."""
+    down = mail_host(Session(DOMAIN, "192.0.2.2", SmtpCause.REFUSED, "no connection"), name=DOMAIN)
+    homeless = MailHost(DOMAIN, Looked(DOMAIN, "A"))
+    for host in (down, homeless):
+        report = judge(seen_with(authority, mx=Looked(DOMAIN, "MX"), mail_hosts=[host]), Known(), NOW)
+        assert not [
+            point for point in report.points if "MX record out" in point.message or "its MX record" in point.message
+        ]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +455,91 @@ def test_an_older_policy_is_forgotten_when_nobody_can_hold_it(authority: Authori
         report = judge(moved, known, later)
         assert expected == [rule for rule in rules(report.points) if rule[1].startswith("held")]
     assert ["2"] == [entry["id"] for entry in next_history(second, moved, "2", NOW + dt.timedelta(days=15))]
+
+
+VENDOR = "v.vendor.example"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (Said("ns1", "192.0.2.3", f"_mta-sts.{DOMAIN}", "TXT", cname=VENDOR), []),
+        (Said("ns1", "192.0.2.3", f"_mta-sts.{DOMAIN}", "TXT", cname="old.vendor.example"), ["servers-differ"]),
+        (Said("ns1", "192.0.2.3", f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",)), ["servers-differ"]),
+        (Said("r", "192.0.2.3", f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",), own=False), []),
+        (Said("r", "192.0.2.3", f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=2;",), own=False), ["servers-differ"]),
+        (Said("ns1", "192.0.2.3", f"_smtp._tls.{DOMAIN}", "TXT", ()), ["servers-differ"]),
+        (Said("ns1", "192.0.2.3", HOST, "A", ("198.51.100.9",)), []),
+        (Said("ns1", "192.0.2.3", HOST, "A", ()), ["servers-differ"]),
+        (Said("ns1", "192.0.2.3", HOST, "A", cname=VENDOR), ["servers-differ"]),
+        (Said("ns1", "no address", f"_mta-sts.{DOMAIN}", "TXT", problem="has no address in DNS"), ["name-server-lame"]),
+    ],
+)
+def test_each_name_is_compared_also_behind_a_cname(authority: Authority, said: Said, expected: list[str]) -> None:
+    """At the zone's own servers by where the CNAME leads; addresses may vary by who asks."""
+    heard = Said("ns2", "192.0.2.4", DOMAIN, "MX", ("10 mx1.example.com",))
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", ("v=STSv1; id=1;",), cnames=(VENDOR,))
+    found = judge_agreement(seen_with(authority, sts=sts, said=[heard, said]), EVERYTHING)
+    assert [("warning", rule) for rule in expected] == rules(found)
+
+
+def test_a_name_server_without_address_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stands in the zone, and nobody can ask it."""
+    table = {(DOMAIN, "NS"): ("gone.example", "ns.example"), ("ns.example", "A"): ("192.0.2.3",)}
+
+    async def look(_: Dns, name: str, kind: str) -> Looked:
+        return Looked(name, kind, table.get((name, kind), ()))
+
+    async def ask(_: Dns, server: str, address: str, name: str, kind: str) -> Said:
+        return Said(server, address, name, kind, ())
+
+    monkeypatch.setattr(Dns, "look", look)
+    monkeypatch.setattr(Dns, "_ask", ask)
+    said = asyncio.run(Dns(Network((("127.0.0.1", 9),))).by_authority(f"a.b.{DOMAIN}", ("x.example", "TXT")))
+    assert [("gone.example", "has no address in DNS"), ("ns.example", "")] == [
+        (one.server, one.problem) for one in said
+    ]
+
+
+@pytest.mark.parametrize(
+    ("identifier", "history", "expected"),
+    [
+        ("1", [], []),
+        ("20261124T000000", [], []),
+        ("d41d8cd98f00b204e9800998ecf8427e", ["d41d8cd98f00b204e9800998ecf8427e"], []),
+        ("d41d8cd98f00b204e9800998ecf8427e", [], [("error", "id-not-of-body")]),
+    ],
+)
+def test_ids_that_others_made_stand_for_nothing(
+    authority: Authority, identifier: str, history: list[str], expected: list[tuple[str, str]]
+) -> None:
+    """A stack that is being adopted shows the former id until its second update."""
+    seen = seen_with(authority)
+    entries = [history_entry(each, parse_policy(BODY), NOW, "https://elsewhere.example") for each in history]
+    assert expected == rules(judge_id(seen, identifier, history_versions(entries)))
+
+
+def test_hands_in_dns_are_drift(authority: Authority) -> None:
+    """Preference, TTL and where the policy host leads; a resolver's TTL tells nothing."""
+    declared = resolve_domain({
+        "domain": DOMAIN, "mode": "enforce", "manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}],
+        "txt_ttl": 1, "host": {"bucket": "b", "target": "d1.cloudfront.net"},
+    })  # fmt: skip
+    name = f"_mta-sts.{DOMAIN}"
+
+    def found(**more: Any) -> list[str]:
+        host = Looked(HOST, "A", ("192.0.2.1",), cnames=("d1.cloudfront.net",))
+        return [point.rule for point in judge_drift(seen_with(authority, **{"host": host} | more), declared)]
+
+    said = [Said("ns1", "192.0.2.3", name, "TXT", ("v=STSv1; id=1;",), ttl=300),
+            Said("ns1", "192.0.2.3", DOMAIN, "MX", ("10 mx1.example.com",), ttl=300),
+            Said("resolver", "192.0.2.9", name, "TXT", ("v=STSv1; id=1;",), ttl=17, own=False)]  # fmt: skip
+    assert [] == found(said=said)
+    assert ["drift-mx-record"] == found(mx=Looked(DOMAIN, "MX", ("20 mx1.example.com",)))
+    assert ["drift-ttl"] == found(said=[replace(said[0], ttl=3600), *said[1:]])
+    assert ["drift-ttl"] == found(said=[said[0], replace(said[1], ttl=3600)])
+    assert ["drift-cname"] == found(host=Looked(HOST, "A", ("192.0.2.1",)))
+    assert ["drift-cname"] == found(host=Looked(HOST, "A", ("192.0.2.1",), cnames=("d2.cloudfront.net", "x.example")))
 
 
 def test_no_memory_says_nothing(authority: Authority) -> None:
@@ -618,6 +844,23 @@ def test_what_strangers_publish_breaks_no_form() -> None:
     assert DOMAIN in to_table([report], bad)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (r"write `a\.b *x* <y> @z`; then *c*", r"write `a\.b *x* <y> @z`; then \*c\*"),
+        ("`a` b `@team", "`a` b \\`@\u2060team"),
+        ("@team #12 a@b.example", "@\u2060team #\u206012 a@b.example"),
+        ("a `` <b>", r"a  \<b\>"),
+        ("a\n\n# b `c\n\nd`", "a  # b `c d`"),
+        ("[x](https://e.example) _i_ ~s~ &lt;", r"\[x\](https://e.example) \_i\_ \~s\~ \&lt;"),
+    ],
+)
+def test_markdown_keeps_code_and_escapes_the_rest(text: str, shown: str) -> None:
+    """Nothing in a code span is markup; whatever a stranger's backtick opens, there is nothing between."""
+    report = DomainReport(DOMAIN, [Point(Area.RECORD, Kind.ERROR, "rule", "", text)])
+    assert f"- **error** {shown} \\[rule\\]" in to_markdown([report], [])
+
+
 # --- Vectors of others
 
 
@@ -753,6 +996,78 @@ def test_many_domains_in_no_time_at_a_dead_resolver(monkeypatch: pytest.MonkeyPa
     assert names == [report.domain for report in found]
     assert {"not sure"} == {report.verdict for report in found}
     assert "10,000 of 10,000 domains checked, 0 with errors" == str(steps[-1])
+
+
+@pytest.mark.parametrize(("answering", "expected"), [("", 32), ("d31.example", 100)])
+def test_a_dead_resolver_is_not_asked_ten_thousand_times(
+    monkeypatch: pytest.MonkeyPatch, answering: str, expected: int
+) -> None:
+    """When nothing answered for the first batch, the rest is skipped and said so."""
+    looked_at: list[str] = []
+
+    async def look_at(observer: observe.Observer, domain: str) -> Seen:
+        looked_at.append(domain)
+        observer._dns.answered = observer.answered or domain == answering
+        return Seen(domain, mx=Looked(domain, "MX", failure=Failure.TIMEOUT))
+
+    monkeypatch.setattr(observe.Observer, "look_at", look_at)
+    names = [f"d{number}.example" for number in range(100)]
+    found = check_domains(names, Network((("127.0.0.1", 9),)))
+    assert (expected, names) == (len(looked_at), [report.domain for report in found])
+    silent = [report for report in found if "resolver-silent" in [point.rule for point in report.points]]
+    assert ({"not sure"}, 100 - expected) == ({report.verdict for report in found}, len(silent))
+
+
+def evil_world(monkeypatch: pytest.MonkeyPatch, network: Network) -> observe.Observer:
+    """Return an observer for whom each domain has sixty MX hosts, of which all but the first hang at evil ones."""
+
+    async def asked(_: Dns, name: str, kind: str) -> Looked:
+        hosts = tuple(f"{number} mx{number}.{name}" for number in range(60))
+        values = {"MX": hosts, "A": (f"192.0.2.{len(name)}",)} if not name.startswith("mta-sts") else {}
+        return Looked(name, kind, values.get(kind, ()))
+
+    async def start(host: str, address: str, port: int, context: ssl.SSLContext) -> Session:
+        del port, context
+        if "evil" in host and not host.startswith("mx0."):
+            await asyncio.Event().wait()
+        return Session(host, address, SmtpCause.NO_STARTTLS, greeted=True)
+
+    monkeypatch.setattr(Dns, "_asked", asked)
+    monkeypatch.setattr(observe, "start_session", start)
+    return observe.Observer(network)
+
+
+def test_domains_that_hang_take_no_time_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty-one of thirty-two at once hang, and the last one is looked at to its end."""
+
+    async def look() -> Seen:
+        observer = evil_world(monkeypatch, Network((("127.0.0.1", 9),)))
+        hanging = [asyncio.create_task(observer.look_at(f"evil{number}.example")) for number in range(31)]
+        try:
+            return await asyncio.create_task(observer.look_at("fine.example"))
+        finally:
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
+
+    seen = asyncio.run(look())
+    assert (60, True) == (sum(len(host.sessions) for host in seen.mail_hosts or ()), seen.in_time)
+
+
+def test_what_was_seen_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first MX host answered, the others hung."""
+    monkeypatch.setattr(observe, "DOMAIN_LIMIT", 0.2)
+    seen = asyncio.run(evil_world(monkeypatch, Network((("127.0.0.1", 9),))).look_at("evil.example"))
+    hosts = seen.mail_hosts or []
+    assert (False, 60, 1) == (seen.in_time, len(hosts), len(hosts[0].sessions))
+    report = judge(seen, Known(), NOW)
+    assert {"out-of-time", "smtp-no-starttls"} <= {point.rule for point in report.points}
+
+
+def test_a_domain_takes_a_minute_at_most() -> None:
+    """Its own limit ends everything of it, and the files that all domains have open at once stay within 1,024."""
+    assert observe.DOMAIN_LIMIT <= 60
+    assert run._AT_ONCE * (observe._CONNECTIONS + lookup._AT_ONCE) <= 1_024 * 3 // 4
 
 
 def test_the_page_names_every_rule_and_no_other() -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mta_sts.domain_config import DomainConfig
     from mta_sts.ledger import PolicyVersion
 
+_AUTOMATIC_TTL = 300
+"""Seconds that Cloudflare's 1, automatic, means."""
 _UP = "see `pulumi preview`, then `pulumi up`"
 
 
@@ -56,6 +58,11 @@ def judge_drift(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
                 told = f" (live is `{others[0]}`)" if others else ""
                 message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live{told}; {_UP}"
                 yield Point(Area.STACK, Kind.WARNING, "drift-mx-record", seen.domain, message)
+    looked = seen.host
+    if declared.target and looked and not looked.failure and looked.cnames[:1] != (declared.target,):
+        leads = f"leads to {looked.cnames[0]}" if looked.cnames else "is no CNAME"
+        message = f"{leads}, and `{looked.name} CNAME {declared.target}` is declared; {_UP}"
+        yield Point(Area.STACK, Kind.WARNING, "drift-cname", looked.name, message)
     yield from _ttls(seen, declared)
 
 
@@ -66,7 +73,8 @@ def _ttls(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
         f"mta-sts.{seen.domain}": declared.cname_ttl,
         **({seen.domain: declared.mx_ttl} if declared.manage_mx else {}),
     }
-    for name, ttl in wanted.items():
+    for name, stated in wanted.items():
+        ttl = _AUTOMATIC_TTL if stated == 1 else stated
         live = {one.ttl for one in seen.said if one.own and one.name == name and one.ttl}
         if live and live != {ttl}:
             message = f"the TTL is {', '.join(map(str, sorted(live)))} s, and {ttl} s is declared; {_UP}"

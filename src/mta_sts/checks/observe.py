@@ -28,6 +28,8 @@ _HTTPS_PORT = 443
 _PROBE = "mta-sts-check-looks-for-a-wildcard"
 """A name that nobody publishes: what it shows comes from a wildcard."""
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
+_AGENTS = ("", "Postfix", "mta-sts", BROWSER)
+"""User agents: none at all, as most senders; one of a mail server; what we are; and what no sender is."""
 _REFUSALS = (
     FetchCause.STATUS, FetchCause.REDIRECT, FetchCause.MEDIA_TYPE, FetchCause.HTTP, FetchCause.POLICY,
     FetchCause.CONTENT_ENCODING, FetchCause.TOO_LARGE,
@@ -234,7 +236,7 @@ def _order(seen: Seen) -> None:
     seen.said.sort(key=lambda one: (not one.own, one.server, one.address, names.index(one.name)))
     if seen.host and seen.fetched:
         places = {address: place for place, address in enumerate(seen.host.values)}
-        seen.fetched.sort(key=lambda one: (bool(one.agent), places[one.address]))
+        seen.fetched.sort(key=lambda one: (_AGENTS.index(one.agent), places[one.address]))
     for host in seen.mail_hosts or ():
         places = {address: place for place, address in enumerate(host.addresses.values)}
         host.sessions = sorted(host.sessions, key=lambda session, places=places: places[session.address])  # type: ignore[misc]
