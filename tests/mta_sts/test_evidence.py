@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mta_sts.checks.lookup import Dns, Looked
 from mta_sts.cli import main
 from mta_sts.evidence import (
     Explanation,
@@ -26,6 +27,7 @@ from mta_sts.evidence import (
     shown_window,
     write_evidence,
 )
+from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError
 from mta_sts.findings import Finding, MtaStsError, errors
 from mta_sts.policy import Policy, parse_policy
 from mta_sts.reports.origin import OriginCheck
@@ -654,6 +656,47 @@ def test_the_command_writes_the_file_and_says_whether_it_is_enough(
     out = capsys.readouterr().out
     assert "certificate-expired@mx2.example.com" in out
     assert "not enough for enforce" in out
+
+
+def test_without_a_file_the_body_is_what_is_served_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the operator expects; where the body is from is said, and one address that fails is no obstacle."""
+    asked: list[tuple[str, str, int]] = []
+
+    async def addresses(_: Dns, name: str) -> Looked:
+        return Looked(name, "A", values=("192.0.2.1", "192.0.2.2"))
+
+    def fetch(domain: str, address: str, port: int, **_: object) -> FetchedPolicy:
+        asked.append((domain, address, port))
+        if address == "192.0.2.1":
+            raise FetchError(domain, FetchCause.STATUS, "status 503; senders take 200 only")
+        return FetchedPolicy(parse_policy(POLICY), POLICY.encode(), "text/plain", b"")
+
+    monkeypatch.setattr(Dns, "addresses", addresses)
+    monkeypatch.setattr("mta_sts.fetch.fetch_policy", fetch)
+    (tmp_path / "in").mkdir()
+    clean_week(tmp_path / "in")
+    call = ["evidence", DOMAIN, "--reports", str(tmp_path / "in"), "--trust-authserv", HOST, "--fresh-days", "100000"]
+    assert 0 == main([*call, "--jobs", "1", "-o", str(tmp_path / "e.json"), "--resolver", "192.0.2.53"])
+    assert [(DOMAIN, "192.0.2.1", 443), (DOMAIN, "192.0.2.2", 443)] == asked
+    assert "https://mta-sts.example.com/.well-known/mta-sts.txt, as it is served now" in capsys.readouterr().out
+    assert [] == judge(load_evidence(tmp_path / "e.json"))
+
+
+def test_where_nothing_is_served_a_file_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written."""
+
+    async def addresses(_: Dns, name: str) -> Looked:
+        return Looked(name, "A", exists=False)
+
+    monkeypatch.setattr(Dns, "addresses", addresses)
+    call = ["evidence", DOMAIN, "--reports", str(tmp_path), "-o", str(tmp_path / "e.json"), "--resolver", "192.0.2.53"]
+    assert 64 == main(call)
+    assert "mta-sts.example.com gives no policy (it has no address); give the body" in capsys.readouterr().err
+    assert [] == list(tmp_path.iterdir())
 
 
 WRONG = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.commands.reports import ProgressLine, add_reading_options, origin_of, speak_utf8
+from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 EXIT_ENOUGH = 0
 EXIT_SHORT = 1
 EXIT_USAGE = 64
+_HTTPS = 443
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +32,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--reports", dest="places", metavar="PATH", nargs="+", required=True, help="as for `mta-sts reports`"
     )
-    parser.add_argument("--policy", metavar="FILE", required=True, help="the body in testing, as it is served")
+    parser.add_argument(
+        "--policy", metavar="FILE", help="the body in testing (default: what https://mta-sts.DOMAIN serves now)"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="default: stacks/evidence/DOMAIN.json")
     for name, default, text in (
         ("days", 7, "days with reports"),
@@ -40,6 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ):
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{text} (default {default})")
     add_building_options(parser)
+    add_network_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -74,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
 
     try:
-        evidence = build(options, Path(options.policy).read_bytes())
+        body, source = (Path(options.policy).read_bytes(), options.policy) if options.policy else _served(options)
+        evidence = build(options, body)
         output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
         write_evidence(evidence, output)
     except (MtaStsError, ValueError) as error:
@@ -88,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
     thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
     findings = check_evidence(evidence, enforce, thresholds, datetime.now(UTC), domain=evidence["domain"])
     speak_utf8()
+    print(f"{evidence['domain']}: evidence about the body of {source}")
     for finding in findings:
         print(finding)
     if evidence["window"]["last_day"]:
@@ -95,6 +102,29 @@ def run(options: argparse.Namespace) -> int:
     stopping = errors(findings)
     print(f"{output}: {'not enough for enforce' if stopping else 'enough for enforce'}")
     return EXIT_SHORT if stopping else EXIT_ENOUGH
+
+
+def _served(options: argparse.Namespace) -> tuple[bytes, str]:
+    """Return the body that the policy host serves now, and its address; raises ValueError where it serves none."""
+    import asyncio  # noqa: PLC0415  a light start for --help
+
+    from mta_sts.checks.lookup import Dns  # noqa: PLC0415
+    from mta_sts.fetch import WELL_KNOWN, FetchError, fetch_policy  # noqa: PLC0415
+    from mta_sts.names import normalise_host  # noqa: PLC0415
+
+    network, domain = network_of(options), normalise_host(options.domain)
+    host = f"mta-sts.{domain}"
+    looked = asyncio.run(Dns(network).addresses(host))
+    problem = f"looking for its address ended in {looked.failure}" if looked.failure else "it has no address"
+    for address in looked.values:
+        try:
+            port = network.port(host, address, _HTTPS)
+            served = fetch_policy(domain, address, port, context=network.tls_context())
+        except FetchError as error:
+            problem = error.findings[0].message
+        else:
+            return served.body, f"https://{host}{WELL_KNOWN}, as it is served now"
+    raise ValueError(f"{host} gives no policy ({problem}); give the body that is in testing with --policy FILE")
 
 
 def build(options: argparse.Namespace, policy: bytes) -> dict[str, Any]:
