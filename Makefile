@@ -43,8 +43,9 @@ format: .venv/.ready ## Let ruff format and fix.
 	$(PY) -m ruff check --fix .
 
 .venv/.ready: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; none found (set PYTHON=/path/to/python3)"; exit 1; }
-	@echo "Installing into .venv ($$($(PYTHON) --version))"
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, found $(or $(PYTHON),none) (set PYTHON=/path/to/python3)"; exit 1; }
+	@echo "Installing into .venv ($$($(PYTHON) --version)): a minute or two, some 700 MB"
 	@$(PYTHON) -m venv .venv
 	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(PY) -m pip install --quiet --editable '.[pulumi,policies]' --group dev

@@ -13,10 +13,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandbox import SandboxError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sandbox.deployment import Deployment, Outcome
+    from sandbox.deployment import Deployment, Outcome, Step
     from sandbox.senders import Row
     from sandbox.world.client import World
 
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.run
     try:
         return command(options)
-    except BlockingIOError as error:
+    except (BlockingIOError, SandboxError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -92,7 +94,7 @@ def up(options: argparse.Namespace) -> int:
         if planned.changes:
             updated = deployment.up(on_event=_progress(len(planned.changes)))
             if not updated.ok:
-                return _failed(updated)
+                return _failed(updated, planned)
             _say(f"Updated: {updated.summary()}")
         code = _deliver(options, world)
         world.detach()
@@ -251,7 +253,7 @@ def _deliver(options: argparse.Namespace, world: World) -> int:
     from sandbox.senders import deliver_all  # noqa: PLC0415
     from sandbox.witness import ask  # noqa: PLC0415
 
-    domains = sorted({event["domain"] for event in world.timeline() if event["kind"] == "txt" and event["value"]})
+    domains = _published(world)
     _say(f"Checking {len(domains)} domains and delivering to each")
     found = {domain: problems(world, domain) for domain in domains}
     rows = deliver_all(world, domains, options.folder / "senders.json")
@@ -263,6 +265,12 @@ def _deliver(options: argparse.Namespace, world: World) -> int:
     refused = any(row.delivery.outcome != "delivered" for row in rows)
     unresolved = any(said.verdict != "valid" for said in testimony.values())
     return 1 if wrong or refused or unresolved else 0
+
+
+def _published(world: World) -> list[str]:
+    """Return the domains that show an id now; one that was taken off shows none."""
+    shown = {event["domain"]: event["value"] for event in world.timeline() if event["kind"] == "txt"}
+    return sorted(domain for domain, value in shown.items() if value)
 
 
 def _table(domains: Sequence[str], rows: Sequence[Row], verdicts: dict[str, str], found: dict[str, list[str]]) -> None:
@@ -306,12 +314,20 @@ def _refused(text: str, outcome: Outcome) -> int:
     return 1
 
 
-def _failed(outcome: Outcome) -> int:
+def _failed(outcome: Outcome, planned: Outcome | None = None) -> int:
+    """Say what stopped, what was made and stays, and what of the plan was not begun."""
     names = ", ".join(urn.rpartition("::")[2] for urn in outcome.failed) or "the program"
-    done = len(outcome.changes) - len(outcome.failed)
+    begun = {step.urn for step in outcome.changes}
+    made = [step for step in outcome.changes if step.urn not in outcome.failed]
+    left = [step for step in planned.changes if step.urn not in begun] if planned else []
     print(f"\nThe update stopped at {names}:\n{outcome.errors}", file=sys.stderr)
-    print(f"{done} change(s) were made and stay; run it again to go on from there", file=sys.stderr)
+    print(f"Made, and stays: {_steps(made)}", file=sys.stderr)
+    print(f"Not begun: {_steps(left)}\nRun it again to go on from there", file=sys.stderr)
     return 1
+
+
+def _steps(steps: Sequence[Step]) -> str:
+    return ", ".join(f"{step.op} {step.name}" for step in steps) or "nothing"
 
 
 def _print_line(text: str) -> None:

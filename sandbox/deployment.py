@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sandbox import SandboxError
 from sandbox.engine import find_engine
 
 if TYPE_CHECKING:
@@ -313,6 +314,9 @@ def _copy_project(source: Path, work: Path, stack: str, config: Path | None) -> 
     stacks = work / "stacks"
     stacks.mkdir(exist_ok=True)
     given = config or source / "stacks" / f"Pulumi.{stack}.yaml"
+    if not given.is_file():
+        there = ", ".join(sorted(file.name.split(".")[1] for file in given.parent.glob("Pulumi.*.yaml"))) or "none"
+        raise SandboxError(f"there is no stack file {given}; the stacks there are: {there}")
     shutil.copy(given, stacks / f"Pulumi.{stack}.yaml")
 
 
@@ -343,6 +347,13 @@ def engine_processes(folder: Path) -> list[int]:
 
 def _running(command: str) -> list[int]:
     """Return the processes whose command begins so."""
-    listing = subprocess.run(["ps", "-axo", "pid=,command="], capture_output=True, text=True, check=False)
+    # Whole lines, however wide the person's terminal is.
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    try:
+        listing = subprocess.run(
+            ["ps", "-axww", "-o", "pid=,command="], capture_output=True, text=True, check=False, env=environment
+        )
+    except FileNotFoundError:
+        raise SandboxError("the command `ps` is missing; install it (Debian's package procps)") from None
     rows = (line.strip().partition(" ") for line in listing.stdout.splitlines())
     return [int(pid) for pid, _, shown in rows if shown.strip().startswith(command)]

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox import SandboxError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -32,7 +34,7 @@ _GO_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOROOT":
 _TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
 
-class EngineError(RuntimeError):
+class EngineError(SandboxError):
     """No engine could be had; the message names each way that was tried, and why it failed."""
 
 
@@ -50,8 +52,8 @@ def find_engine(say: Callable[[str], None] = print) -> Path:
 
     Raises EngineError where all of them fail.
     """
-    reasons: list[str] = []
     kept = cache_folder() / f"v{VERSION}" / "pulumi"
+    reasons: list[str] = []
 
     def first(*ways: Callable[[], Path]) -> Path | None:
         for way in ways:
@@ -61,21 +63,24 @@ def find_engine(say: Callable[[str], None] = print) -> Path:
                 reasons.append(str(error))
         return None
 
-    found = first(_on_path, lambda: _kept(kept))
-    if found is None:
+    def new() -> Path:
         with _alone(say):
-            if os.access(kept, os.X_OK):  # another run was faster
-                return kept
-            found = first(lambda: _install(kept, say), lambda: _build(kept, say))
-    if found is None:
-        raise EngineError("no Pulumi engine: " + "; ".join(reasons))
-    return found
+            found = first(lambda: _kept(kept), lambda: _install(kept, say), lambda: _build(kept, say))
+        if found is None:
+            raise EngineError("no Pulumi engine: " + "; ".join(dict.fromkeys(reasons)))
+        return found
+
+    return first(_on_path, lambda: _kept(kept)) or new()
 
 
 @contextlib.contextmanager
 def _alone(say: Callable[[str], None]) -> Iterator[None]:
     """Wait until no other run brings an engine into the cache: two builds at once take twice as long."""
-    with (_made(cache_folder()) / "lock").open("w", encoding="utf-8") as lock:
+    try:
+        file = _made(cache_folder()) / "lock"
+    except OSError as error:
+        raise EngineError(f"no Pulumi engine: the cache folder can't be made ({error})") from None
+    with file.open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

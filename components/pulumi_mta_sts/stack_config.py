@@ -40,9 +40,23 @@ def read_stack_config(schema: Path) -> StackConfig:
         f"{config.name}:{key}": value for key in _KEYS if (value := config.get_object(key)) is not None
     }
     document = json.loads(schema.read_text(encoding="utf-8"))
-    raise_together([*_unknown_keys(config.name), *_findings(given, document, config.name)])
+    raise_together([*_unknown_keys(config.name), *_aws(), *_findings(given, document, config.name)])
     domains = _with_evidence(given[f"{config.name}:domains"], schema.parent / "evidence")
     return StackConfig(domains, given.get(f"{config.name}:host", {}))
+
+
+def _aws() -> list[Finding]:
+    """Return what a stack must say of AWS and does not: without it, other credentials publish into another account."""
+    wanted = {
+        "allowedAccountIds": 'the account that it publishes into, such as `aws:allowedAccountIds: ["123456789012"]`',
+        "region": "the region of the policy bucket, such as `aws:region: eu-west-1`",
+    }
+    aws = pulumi.Config("aws")
+    return [
+        Finding("aws-setting-missing", f"aws:{key}", f"aws:{key} is not set; give {example}")
+        for key, example in wanted.items()
+        if not aws.get(key) or aws.get(key) == "[]"
+    ]
 
 
 def _with_evidence(domains: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:

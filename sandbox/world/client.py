@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from sandbox import SandboxError
 from sandbox.world.internet import ACCOUNT, TOKEN
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -182,7 +183,7 @@ class World:
                 self._process.kill()
                 self._process.wait()
                 self._close()
-                raise RuntimeError(f"the sandbox's world did not start; its log ends:\n{tail}")
+                raise SandboxError(f"the sandbox's world did not start; its log ends:\n{tail}")
             time.sleep(0.05)
         return Endpoints(**json.loads(file.read_text(encoding="utf-8")))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mta_sts.findings import Finding, MtaStsError, Severity, errors
 from mta_sts.history import check_history, history_versions
 from mta_sts.names import LONGEST_NAME, name_problem, to_ascii
-from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, check_size, render_policy
+from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, check_size, none_without_mx, render_policy
 from mta_sts.records import check_rua
 
 if TYPE_CHECKING:
@@ -279,7 +279,9 @@ def _check_mx(config: Mapping[str, Any], mode: Mode | None) -> list[Finding]:
     given = _given(config, "mx", [])
     if isinstance(given, str) or not isinstance(given, Sequence):
         return [Finding("mx-invalid", "mx", f"got {_shown(given)}; give a list of MX hosts")]
-    if not given and mode != Mode.NONE:
+    if not given and mode == Mode.NONE:
+        return [none_without_mx()]
+    if not given:
         message = f"mode {mode or 'testing'} needs at least one MX host (RFC 8461 §3.2); list those of the MX records"
         return [Finding("mx-missing", "mx", message)]
     findings: list[Finding] = []

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 def mx_matches(pattern: str, host: str) -> bool:
     """Whether an MX host matches one `mx` pattern of a policy (RFC 8461 §4.1)."""
-    return _matches(to_ascii(pattern), to_ascii(host))
+    # An MX RRset that can't be read may give no name: nothing matches that.
+    return isinstance(host, str) and _matches(to_ascii(pattern), to_ascii(host))
 
 
 def certificate_matches(dns_names: Iterable[str], host: str) -> bool:

@@ -57,6 +57,8 @@ def parse_policy(text: str | bytes) -> Policy:
     Raises MtaStsError with every reason why a sender must not use it.
     """
     lines, findings = _lines(text)
+    if any(finding.rule == "body-too-large" for finding in findings):
+        raise MtaStsError("the policy is not valid", findings)  # RFC 8461 §3.3: nobody reads on
     fields: dict[str, tuple[str, str]] = {}
     patterns: list[str] = []
     for number, line in enumerate(lines, start=1):
@@ -123,10 +125,16 @@ def check_policy(text: str | bytes) -> list[Finding]:
         if count > 1
     ]
     findings += check_max_age(policy.max_age, policy.mode, "max_age")
-    if not policy.mx:
-        message = "mode none without an mx line is valid, but some senders refuse it: keep one"
-        findings.append(Finding("mx-missing", "mx", message, Severity.WARNING))
-    return findings
+    return findings if policy.mx else [*findings, none_without_mx()]
+
+
+def none_without_mx() -> Finding:
+    """Return the warning about mode none without any MX pattern: RFC 8461 §3.2 allows it, some senders do not."""
+    message = (
+        "mode none without mx is valid, but some senders refuse it, and go on with the policy that they hold: "
+        "keep the patterns of the policy before"
+    )
+    return Finding("mx-missing", "mx", message, Severity.WARNING)
 
 
 def _check_order(keys: Sequence[str]) -> list[Finding]:
@@ -207,6 +215,17 @@ def render_policy(policy: Policy) -> bytes:
 
     Raises MtaStsError where the policy must not be published.
     """
+    # Before anything is written: a value of several lines would become several lines of the policy.
+    findings = [finding for pattern in policy.mx for finding in check_pattern(pattern, "mx")]
+    if policy.mode not in list(Mode):
+        message = f"mode is {policy.mode!r}; give enforce, testing or none"
+        findings.append(Finding("mode-unknown", "mode", message))
+    if type(policy.max_age) is not int:
+        findings.append(
+            Finding("max-age-not-a-number", "max_age", f"max_age is {policy.max_age!r}; give whole seconds")
+        )
+    if findings:
+        raise MtaStsError("the policy can't be published", findings)
     patterns = sorted({to_ascii(pattern) for pattern in policy.mx})
     lines = [
         f"version: {_VERSION}",
@@ -227,6 +246,9 @@ def _encoded(text: str | bytes) -> bytes:
 
 def _lines(text: str | bytes) -> tuple[list[str], list[Finding]]:
     """Return the lines of a body, and what is wrong with the body as a whole."""
+    if not isinstance(text, str | bytes):
+        message = f"got {type(text).__name__}; give the body as text or bytes"
+        raise MtaStsError("the policy is not valid", [Finding("not-text", "", message)])
     data = _encoded(text)
     if not data:
         return [], [Finding("body-empty", "", "the body is empty; write `version: STSv1`, mode, mx and max_age")]

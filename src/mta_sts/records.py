@@ -90,6 +90,7 @@ def select_tlsrpt_record(texts: Iterable[str]) -> TlsRptRecord:
 
 def render_sts_record(identifier: str) -> str:
     """Return the TXT value for an id; raises MtaStsError for one that senders would not take."""
+    _must_be_text(identifier)
     text = f"v=STSv1; id={identifier};"
     parse_sts_record(text)
     return text
@@ -98,6 +99,8 @@ def render_sts_record(identifier: str) -> str:
 def render_tlsrpt_record(rua: Sequence[str]) -> str:
     """Return the TXT value for report addresses; raises MtaStsError for one that `check_rua` refuses."""
     findings = [finding for index, uri in enumerate(rua) for finding in check_rua(uri, f"rua[{index}]")]
+    if not rua:
+        findings = [Finding("rua-missing", "rua", "no address for reports; give mailto:… or https:…")]
     stopping = [finding for finding in findings if finding.severity is Severity.ERROR]
     if stopping:
         raise MtaStsError("the TLS reporting record can't be published", stopping)
@@ -165,6 +168,7 @@ def _unescaped(text: str) -> bytes:
 
 def _fields(text: str, version: str) -> tuple[list[tuple[str, str]], list[Finding]]:
     """Split `version; name=value; …`: one trailing `;` is allowed, white space only around `;`."""
+    _must_be_text(text)
     first, *rest = _DELIMITER.split(text)
     if first != version:
         message = f"begins with {first[:40]!r}; it must begin with `{version};`"
@@ -181,6 +185,11 @@ def _fields(text: str, version: str) -> tuple[list[tuple[str, str]], list[Findin
         else:
             fields.append((name, value))
     return fields, findings
+
+
+def _must_be_text(value: object) -> None:
+    if not isinstance(value, str):
+        raise MtaStsError("no usable TXT record", [Finding("not-text", "", f"got {type(value).__name__}; give text")])
 
 
 def _bad_extensions(fields: Iterable[tuple[str, str]], known: Sequence[str]) -> list[Finding]:

@@ -245,7 +245,8 @@ def test_a_record_of_ours_that_the_state_lost_is_imported_on_request(world: Worl
 def test_reports_are_optional_and_a_domain_may_leave(world: World) -> None:
     """Without `reports` there is no record for them; `none` still publishes all of the rest (RFC 8461 §8.3)."""
     world.has("MX", "example.com", "elsewhere.example.net", priority=10.0)
-    run = publish(world, {"domain": "example.com", "mode": "none", "host": SHARED})
+    mx = ["elsewhere.example.net"]
+    run = publish(world, {"domain": "example.com", "mode": "none", "mx": mx, "host": SHARED})
     assert {"mail", "mail-policy", "mail-policy-host", "mail-sts-record"} == run.registered.keys()
     assert [] == run.warnings
 

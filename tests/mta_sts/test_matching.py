@@ -32,6 +32,11 @@ def test_a_pattern_allows_a_host_or_not(pattern: str, host: str, expected: bool)
     assert expected is mx_matches(pattern, host)
 
 
+def test_no_name_matches_nothing() -> None:
+    """An MX that could not be read is no host."""
+    assert not mx_matches("mx.example.com", None)  # type: ignore[arg-type]
+
+
 def test_a_certificate_speaks_through_its_sans_only() -> None:
     """One dNSName must cover the host; an address never matches (RFC 8461 §4.2)."""
     assert certificate_matches(["other.example", "*.example.com"], "mx.example.com")

@@ -88,6 +88,19 @@ def test_an_invalid_policy_is_refused_with_its_reason(name: str) -> None:
     assert [rule] == sorted({finding.rule for finding in caught.value.findings})
 
 
+def test_what_is_too_large_is_not_read_on() -> None:
+    """One reason, however many lines there are (RFC 8461 §3.3)."""
+    (finding,) = check_policy(BASE + "\n" * 1_000_000)
+    assert "body-too-large" == finding.rule
+
+
+@pytest.mark.parametrize("body", [None, 3, ["version: STSv1"]])
+def test_what_is_no_text_is_refused_by_name(body: Any) -> None:
+    """Not with an error of Python's."""
+    (finding,) = check_policy(body)
+    assert ("not-text", True) == (finding.rule, type(body).__name__ in finding.message)
+
+
 def test_all_reasons_come_at_once() -> None:
     """A body with several faults is refused once, with all of them."""
     with pytest.raises(MtaStsError) as caught:
@@ -154,6 +167,10 @@ def test_rendering_is_canonical() -> None:
         Policy("STSv1", Mode.ENFORCE, ("*.*.example.com",), 86400),
         Policy("STSv1", Mode.ENFORCE, ("mx.example.com",), 0),
         Policy("STSv1", Mode.ENFORCE, ("mx.example.com\nmode: none",), 86400),
+        Policy("STSv1", Mode.ENFORCE, ("mx.example.com\nmx: mx.example.net",), 86400),
+        Policy("STSv1", Mode.ENFORCE, ("mx.example.com\nx-key: value",), 86400),
+        Policy("STSv1", "testing\nx-key: value", ("mx.example.com",), 86400),  # type: ignore[arg-type]
+        Policy("STSv1", Mode.ENFORCE, ("mx.example.com",), "86400\nx-key: value"),  # type: ignore[arg-type]
         Policy("STSv1", Mode.ENFORCE, tuple(f"mx{number}.example.com" for number in range(3000)), 86400),
     ],
 )

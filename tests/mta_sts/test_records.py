@@ -108,6 +108,20 @@ def test_an_address_that_senders_could_not_use_is_not_published(uri: str) -> Non
         render_tlsrpt_record([uri])
 
 
+@pytest.mark.parametrize("text", [None, b"v=STSv1; id=1;", 3])
+def test_what_is_no_text_is_refused_by_name(text: Any) -> None:
+    """Not with an error of Python's, and never rendered."""
+    for read in (parse_sts_record, parse_tlsrpt_record, render_sts_record):
+        with pytest.raises(MtaStsError, match=type(text).__name__):
+            read(text)
+
+
+def test_a_record_without_address_is_not_rendered() -> None:
+    """Our own parser would refuse it (RFC 8460 §3)."""
+    with pytest.raises(MtaStsError, match="no address"):
+        render_tlsrpt_record([])
+
+
 def test_what_is_rendered_parses() -> None:
     """Both records survive the round trip."""
     assert StsRecord("abc123") == parse_sts_record(render_sts_record("abc123"))

@@ -1,0 +1,162 @@
+"""`python -m sandbox`, as `make up` and its kin call it: from an empty folder to mail delivered, and away again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mta_sts import resolve_domain
+from mta_sts.stack_file import declared_domains
+from sandbox.__main__ import _published, main
+from sandbox.deployment import engine_processes
+from sandbox.witness import ask
+from sandbox.world.client import World
+
+ROOT = Path(__file__).parents[2]
+STACK = ROOT / "stacks" / "Pulumi.sandbox.yaml"
+
+
+class Command:
+    """The commands on one folder, as a person types them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """Begin a command."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "sandbox", "--folder", str(self.folder), *words],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """Run a command; return its exit code and what it said."""
+        process = self.begin(*words)
+        said, _ = process.communicate(timeout=300)
+        return process.returncode, said
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Any:
+    """Return commands on a folder of their own, which nothing outlives."""
+    commands = Command(tmp_path / "sandbox")
+    yield commands
+    commands.run("down")
+
+
+def tree() -> str:
+    """Return what git says of the checkout."""
+    return subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.engine
+def test_the_committed_stack_goes_up_again_and_down(command: Command) -> None:
+    """Interrupted, it leaves no process and goes on; then nothing is to change; each domain resolves as declared."""
+    before = tree()
+    process = command.begin("up")
+    assert process.stdout is not None
+    assert any("create" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert (130, True) == (process.returncode, "goes on from here" in said)
+    assert [] == engine_processes(command.folder)
+    assert not [line for line in _processes() if str(command.folder) in line]
+
+    code, said = command.run("up")
+    assert 0 == code, said
+    code, said = command.run("up")
+    assert (0, True) == (code, "Planned: no change" in said), said
+
+    declared = [resolve_domain(domain) for domain in declared_domains(STACK.read_text(encoding="utf-8"))]
+    world = World(command.folder)
+    testimony = ask(world, dict.fromkeys(config.domain for config in declared))
+    for config in declared:
+        told = testimony[config.domain]
+        policy = config.policy
+        assert (policy.mode, set(policy.mx), policy.max_age) == (told.mode, set(told.mx), told.max_age)
+        assert config.domain in said
+    events = len(world.timeline())
+
+    code, said = command.run("down")
+    assert 0 == code, said
+    assert ["last-timeline.jsonl"] == [file.name for file in command.folder.iterdir()]
+    assert events == len((command.folder / "last-timeline.jsonl").read_text(encoding="utf-8").splitlines())
+    assert not [line for line in _processes() if str(command.folder) in line]
+    assert before == tree()
+
+
+def _processes() -> list[str]:
+    listing = subprocess.run(["ps", "-axww", "-o", "command="], capture_output=True, text=True, check=True).stdout
+    return [line for line in listing.splitlines() if "ps -axww" not in line]
+
+
+def test_a_domain_that_was_taken_off_is_not_delivered_to() -> None:
+    """Only what shows an id now is looked at: a removed domain is no fault."""
+
+    class Past:
+        def timeline(self) -> list[dict[str, Any]]:
+            return [
+                {"domain": domain, "kind": kind, "value": value}
+                for domain, kind, value in (
+                    ("gone.example", "txt", "v=STSv1; id=1;"),
+                    ("here.example", "txt", "v=STSv1; id=1;"),
+                    ("none.example", "mx", ["mx.none.example"]),
+                    ("gone.example", "txt", None),
+                    ("here.example", "txt", "v=STSv1; id=2;"),
+                )
+            ]
+
+    assert ["here.example"] == _published(Past())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["--stack", "nosuch", "preview"], "no stack file"), (["preview"], "no Pulumi engine")]
+)
+def test_what_a_person_can_mend_is_said_in_a_line(
+    command: Command, words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a traceback, and with exit code 1: no such stack; no engine, and no folder to put one into."""
+    if "engine" in said:
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    code, heard = command.run(*words)
+    assert (1, True, False) == (code, said in heard, "Traceback" in heard), heard
+
+
+def test_processes_are_found_whatever_the_width_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long folder name is not cut; where there is no `ps`, that is said."""
+    engine = tmp_path / ("a-long-name-" * 15) / "engine"
+    engine.mkdir(parents=True)
+    (engine / "sleep").symlink_to("/bin/sleep")
+    monkeypatch.setenv("COLUMNS", "80")
+    with subprocess.Popen([engine / "sleep", "60"]) as process:
+        try:
+            assert [process.pid] == engine_processes(engine.parent)
+        finally:
+            process.kill()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "sandbox").mkdir()
+    (tmp_path / "sandbox" / "any").touch()
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert 1 == main(["--folder", str(tmp_path / "sandbox"), "down"])
+
+
+@pytest.fixture(autouse=True)
+def _environment() -> Any:
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
