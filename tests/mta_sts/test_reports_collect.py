@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import zipfile
+from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +18,7 @@ from mta_sts.reports import sources, summary
 from mta_sts.reports.collect import Options, Progress, collect
 from mta_sts.reports.containers import Context, Found, Unreadable
 from mta_sts.reports.document import document
+from mta_sts.reports.origin import OriginCheck
 from tests.mta_sts.report_samples import BODY, DOMAIN, data, days, failure, mail, policy, report
 
 if TYPE_CHECKING:
@@ -151,6 +155,56 @@ def test_folders_maildirs_and_hidden_files(tmp_path: Path) -> None:
     assert [] == plain["unreadable"]
 
 
+def test_an_entry_that_cannot_be_read_hides_nothing_beside_it(tmp_path: Path) -> None:
+    """Dead links, link loops and links to folders are named one by one; the rest of the folder is read."""
+    (tmp_path / "dead.zip").symlink_to("nowhere")
+    (tmp_path / "folder").symlink_to(tmp_path)
+    (tmp_path / "self").symlink_to("self")
+    for day in days(5):
+        (tmp_path / f"{day}.rep").write_bytes(data(report(day=day)))
+    plain = read_all(tmp_path)
+    assert plain["read"]["reports"] == 5
+    assert [str(tmp_path / name) for name in ("dead.zip", "folder", "self")] == [
+        item["name"] for item in plain["unreadable"]
+    ]
+
+
+def test_archives_beside_the_mails_of_a_maildir_and_hidden_ones_are_read(tmp_path: Path) -> None:
+    """What is a mail server's own is left alone, what may hold reports is not."""
+    for name in ("cur", "new", "tmp"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "dovecot-uidlist").write_bytes(b"3 V1 N2\n")
+    (tmp_path / "maildirfolder").touch()
+    with zipfile.ZipFile(tmp_path / "reports.zip", "w") as archive:
+        archive.writestr("a", data(report(organization="A")))
+    (tmp_path / "cur/.b").write_bytes(gzip.compress(data(report(organization="B"))))
+    (tmp_path / "new/.c.json.gz.part").write_bytes(gzip.compress(data(report(organization="C")))[:-9])
+    plain = read_all(tmp_path)
+    assert ["A", "B"] == [one["name"] for one in policies(plain)[0]["organizations"]]
+    assert [str(tmp_path / "new/.c.json.gz.part")] == [item["name"] for item in plain["unreadable"]]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_is_read_to_its_end_by_whoever_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mta-sts reports <(…)`: what comes late counts too, and no other process is asked to open it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write_to_it() -> None:
+        with suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
+            file.write(data(report(organization="A")))
+            file.write(data(report(organization="B")) + b" " * 200_000)
+
+    for limit, found in ((20 * 2**20, 2), (100_000, 0)):
+        Thread(target=write_to_it, daemon=True).start()
+        (work,) = sources.pieces([str(pipe)], limit=limit)
+        assert isinstance(work, sources.Work)
+        items: list[Found | Unreadable] = []
+        sources.work_through(work, Context(collect_module.Limits(document=limit)), items.append)
+        assert found == len([item for item in items if isinstance(item, Found)])
+        assert found or "larger than" in str(items[0])
+
+
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     """A missing place and an empty folder are unreadable: no report is not a clean report."""
     (tmp_path / "empty").mkdir()
@@ -169,6 +223,25 @@ def test_a_large_mbox_is_read_in_ranges(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(list(sources.pieces([str(mbox)]))) > 1
         read_back = read_all(mbox)
         assert (30, 30, 0) == tuple(read_back["read"][name] for name in ("files", "reports", "duplicates"))
+
+
+@pytest.mark.parametrize("own_work", [100, 2**18])
+def test_mails_of_an_mbox_are_signed_where_the_place_says_that_it_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_work: int
+) -> None:
+    """`mbox:PATH` is the user's word that no mail in it can hold another; else the first mail alone is believed."""
+    monkeypatch.setattr(sources, "_OWN_WORK", own_work)
+    file = tmp_path / "spool"
+    results = "mx.example.com; dkim=pass header.d=sender.example"
+    file.write_bytes(
+        b"".join(b"From a@b\n" + mail(data(report(organization=name)), results=results) + b"\n" for name in "ABC")
+    )
+    origin = OriginCheck("mx.example.com")
+    for place, signed in ((f"mbox:{file}", 3), (str(file), 1), (f"mbox:{tmp_path}", 3)):
+        found = document(collect([place], Options(jobs=1, origin=origin)))
+        assert 3 == found["read"]["reports"]
+        assert signed == sum(one["signed"]["reports"] for one in policies(found))
+        assert ["mbox-not-stated"] * (signed == 1) == [one["name"] for one in found["warnings"]]
 
 
 def test_a_mail_too_large_in_an_mbox_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,6 +304,7 @@ class Bucket:
 
     def __init__(self, objects: dict[str, bytes]) -> None:
         self.objects = objects
+        self.fetched = 0
 
     def get_paginator(self, _name: str) -> Bucket:
         """Return what pages."""
@@ -244,6 +318,7 @@ class Bucket:
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         """Return one object, unless it is forbidden."""
         assert Bucket == "reports"
+        self.fetched += 1
         if Key.endswith("forbidden"):
             from botocore.exceptions import ClientError  # noqa: PLC0415
 
@@ -269,6 +344,34 @@ def test_reports_in_s3_are_read_and_what_is_forbidden_is_named() -> None:
         assert sources.work_through(work, Context(), items.append, bucket) == 3
     assert ["Sender A", "B"] == [item.report.organization for item in items if isinstance(item, Found)]
     assert ["s3://reports/in/forbidden"] == [item.name for item in items if isinstance(item, Unreadable)]
+
+
+def test_objects_are_fetched_only_a_little_ahead() -> None:
+    """Thousands of large objects never wait in memory together."""
+    bucket: Any = Bucket({f"in/{number}": data(report(report_id=str(number))) for number in range(200)})
+    waiting: list[int] = []
+    (work,) = sources.pieces(["s3://reports/in/"], bucket)
+    assert isinstance(work, sources.Work)
+    sources.work_through(work, Context(), lambda _item: waiting.append(bucket.fetched - len(waiting)), bucket)
+    assert len(waiting) == 200
+    assert max(waiting) <= sources._S3_AHEAD
+
+
+def test_a_place_in_s3_that_cannot_be_listed_costs_no_other_place(tmp_path: Path) -> None:
+    """Even where the settings of the environment make no sense."""
+    write(tmp_path, report())
+
+    class Wrong:
+        """A client that the environment points nowhere."""
+
+        def get_paginator(self, _name: str) -> None:
+            """Fail as boto3 does."""
+            raise ValueError("Invalid endpoint: foo")
+
+    wrong: Any = Wrong()
+    bad, good = sources.pieces(["s3://reports/in", str(tmp_path)], wrong)
+    assert bad == Unreadable("s3://reports/in", "cannot be listed: Invalid endpoint: foo")
+    assert isinstance(good, sources.Work)
 
 
 def test_a_prefix_without_objects_is_named() -> None:

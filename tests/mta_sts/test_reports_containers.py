@@ -9,14 +9,17 @@ import json
 import zipfile
 from email import message_from_bytes
 from email.message import EmailMessage
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mta_sts.reports import containers as containers_module
 from mta_sts.reports import mail as mail_module
-from mta_sts.reports.containers import Context, Found, Limits, Unreadable, read
+from mta_sts.reports import parse as parse_module
+from mta_sts.reports.containers import UNEXPECTED, Context, Found, Limits, Unreadable, read
+from mta_sts.reports.origin import OriginCheck
 from tests.mta_sts.report_samples import data, mail, policy, report
 
 if TYPE_CHECKING:
@@ -38,10 +41,10 @@ def organizations(content: bytes) -> list[str]:
     return [item.report.organization if isinstance(item, Found) else item.reason for item in found_in(content)]
 
 
-def zipped(**members: bytes) -> bytes:
+def zipped(method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> bytes:
     """Return a zip archive."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return file.getvalue()
@@ -151,6 +154,28 @@ def test_the_good_half_of_a_file_is_kept_and_the_bad_half_named() -> None:
         assert isinstance(second, Unreadable)
 
 
+def test_what_nobody_foresaw_hides_nothing_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that makes a reader fail is named; its neighbours in list, archive and mbox file are read."""
+    days = parse_module._days
+
+    def failing(start: str, end: str) -> tuple[str, str, str]:
+        if start.startswith("2026-03-07"):
+            raise TypeError("odd")
+        return days(start, end)
+
+    monkeypatch.setattr(parse_module, "_days", failing)
+    odd = data(report(day="2026-03-07"))
+    for content in (b"[" + odd + b"," + SECOND + b"]", zipped(a=odd, b=SECOND), mbox(odd, SECOND)):
+        assert ["cannot be read: TypeError: odd", "Sender B"] == organizations(content)
+
+
+def test_an_odd_type_in_one_member_of_an_archive_is_read_with_the_rest() -> None:
+    """`policy-type` may be anything at all."""
+    one = policy(failed=9)
+    one["policy"]["policy-type"] = []
+    assert ["Sender A", "Sender B"] == organizations(zipped(a=data(report(one)), b=SECOND))
+
+
 SMALL = Limits(document=10_000, archive=25_000, members=5, depth=3)
 BOMBS: dict[str, Callable[[], bytes]] = {
     "a gzip bomb": lambda: gzip.compress(bytes(10**7)),
@@ -160,6 +185,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "too many members": lambda: zipped(**{str(number): JSON for number in range(6)}),
     "a zip bomb": lambda: zipped(a=bytes(10**7)),
     "zip in zip": lambda: zipped(a=zipped(a=zipped(a=zipped(a=JSON)))),
+    "a method that can't be held back": lambda: zipped(a=JSON, method=zipfile.ZIP_BZIP2),
 }
 
 
@@ -174,8 +200,56 @@ def test_a_bomb_costs_no_more_than_the_limit_and_is_named(bomb: Callable[[], byt
 def test_a_large_archive_is_read_up_to_the_limit_and_said_to_be_cut() -> None:
     """Members that each fit may together be too much; what was left out is named."""
     items = found_in(zipped(**{str(number): JSON + b" " * 9000 for number in range(5)}), SMALL)
-    assert ["Found", "Found", "Found", "Unreadable"] == [type(item).__name__ for item in items]
+    assert ["Found", "Found", "Unreadable"] == [type(item).__name__ for item in items]
     assert "the rest was not read" in items[-1].reason
+
+
+def test_what_is_nested_shares_the_limits_of_the_whole() -> None:
+    """An archive of archives of archives costs no more than one archive, whatever each level says."""
+    read_in_all: list[int] = []
+    reader = containers_module._unwrap
+
+    def measured(content: bytes, *arguments: Any) -> None:
+        read_in_all.append(len(content))
+        reader(content, *arguments)
+
+    def nest(content: bytes) -> bytes:
+        return zipped(**{str(number): content for number in range(4)})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(containers_module, "_unwrap", measured)
+        items = found_in(nest(nest(nest(JSON + b" " * 9000))), Limits(document=10_000, archive=50_000))
+        assert sum(read_in_all) < 2 * 50_000
+        assert "the rest was not read" in str(items[-1])
+        read_in_all.clear()
+        items = found_in(nest(nest(nest(JSON))), Limits(members=30))
+        assert len([item for item in items if isinstance(item, Found)]) < 30
+        assert "more than 30 members" in str(items[-1])
+        found_in(nest(gzip.compress(bytes(9_999))[:-8]), Limits(document=10_000, archive=20_000))
+        assert sum(size for size in read_in_all if size > 9000) <= 30_000
+
+
+def mbox(*contents: bytes, **options: str) -> bytes:
+    """Return an mbox file of report mails."""
+    return b"".join(
+        b"From a@b Thu Jan  1 00:00:00 2026\n" + mail(one, **options).replace(b"\r\n", b"\n") + b"\n"
+        for one in contents
+    )
+
+
+def test_a_mail_within_an_mbox_counts_as_signed_where_the_user_says_that_it_is_one() -> None:
+    """Whoever writes a mail may write more entries into it; a file is no mbox because it looks like one."""
+    content = mbox(JSON, SECOND, results="mx.example.com; dkim=pass header.d=sender.example")
+    trusted = OriginCheck("mx.example.com")
+    for stated, signers, warnings in (
+        (False, ["sender.example", ""], [(), ("mbox-not-stated",)]),
+        (True, ["sender.example"] * 2, [(), ()]),
+    ):
+        for file in (content, gzip.compress(content), zipped(a=content)):
+            items: list[Any] = []
+            read(file, "file", Context(origin=trusted, mbox=stated), items.append)
+            assert signers == [item.signer for item in items]
+            assert warnings == [item.report.warnings for item in items]
 
 
 def test_a_mail_inside_a_mail_is_read() -> None:
@@ -203,11 +277,13 @@ def test_an_mbox_may_quote_its_separator() -> None:
 def test_damage_never_crashes_a_reader_and_never_reads_as_nothing(
     content: bytes, damage: list[tuple[int, bytes]], cut: int
 ) -> None:
-    """Whatever bytes come in, something comes out: reports or named reasons."""
+    """Whatever bytes come in, something comes out: reports or reasons that somebody foresaw."""
     broken = bytearray(content[: len(content) - cut])
     for place, new in damage:
         broken[place : place + len(new)] = new
-    assert found_in(bytes(broken))
+    items = found_in(bytes(broken))
+    assert items
+    assert [] == [item for item in items if isinstance(item, Unreadable) and item.reason.startswith(UNEXPECTED)]
 
 
 @given(
@@ -217,7 +293,7 @@ def test_any_bytes_give_a_reason(content: bytes, start: bytes) -> None:
     """No input is silently nothing, and none is a clean report."""
     items = found_in(start + content)
     assert items
-    assert all(isinstance(item, Unreadable) for item in items)
+    assert all(isinstance(item, Unreadable) and not item.reason.startswith(UNEXPECTED) for item in items)
 
 
 HEAD = b"From: a@b.example\r\nContent-Type: multipart/report; boundary=b\r\n\r\n"

@@ -248,6 +248,53 @@ def test_every_known_result_type_says_what_to_do() -> None:
     assert all(RESULT_TYPES.values())
 
 
+TEXT = data(report(policy(failed=7))).decode()
+FAILED = '"total-failure-session-count": 7'
+TWICE = {
+    "a count": TEXT.replace(FAILED, f'{FAILED}, "total-failure-session-count": 0'),
+    "a count, spaced": TEXT.replace(FAILED, f'{FAILED} , "total-failure-session-count"\n:\t0'),
+    "a count, escaped": TEXT.replace(FAILED, f'{FAILED}, "total-failure-session-coun\\u0074": 0'),
+    "a count and a colon elsewhere": TEXT.replace(FAILED, f'{FAILED}, "total-failure-session-count": 0').replace(
+        '"contact-info": "', '"contact-info": "\\u003a'
+    ),
+    "policies": TEXT[:-1] + ', "policies": ' + data([policy()]).decode() + "}",
+    "summary": TEXT.replace('"summary": {', '"summary": {"total-failure-session-count": 0}, "summary": {'),
+    "a name that nobody reads": TEXT[:-1] + ', "x": {"y": 1, "y": 2}}',
+    "after a byte order mark": "\ufeff" + TEXT[:-1] + ', "policies": []}',
+}
+
+
+@pytest.mark.parametrize("text", TWICE.values(), ids=TWICE.keys())
+def test_a_name_used_twice_in_one_object_is_refused(text: str) -> None:
+    """I-JSON forbids it (RFC 7493 §2.3); whichever value counted, the other may be the failures."""
+    first, second = found_in((text + data(report()).decode()).encode())
+    assert isinstance(first, Unreadable)
+    assert "stands twice in one object" in first.reason
+    assert isinstance(second, Found)
+    (alone,) = found_in(text.encode())
+    assert isinstance(alone, Unreadable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TEXT, TEXT.replace('": ', '" : '), TEXT.replace("Sender A", "Sender\\u0020A"), TEXT.replace("tls@", "::1 \\/@")],
+)
+def test_colons_and_escapes_are_no_names_used_twice(text: str) -> None:
+    """Every spelling of one document is that document."""
+    (item,) = found_in(text.encode())
+    assert isinstance(item, Found)
+    assert ("Sender A", 7) == (item.report.organization, item.report.results[0].failed)
+
+
+def test_more_documents_than_anyone_sends_are_named_once() -> None:
+    """A few bytes may hold millions of objects: they cost neither memory nor a line each."""
+    assert [1, 101, 101] == [
+        len(found_in(content))
+        for content in (b"[" + b"{}," * 1_000_001 + b"{}]", b"[" + b"{}," * 999 + b"{}]", b"{} " * 999)
+    ]
+    assert "900 more in it could not be read" in str(found_in(b"{} " * 1000)[-1])
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
@@ -255,13 +302,37 @@ json_values = st.recursive(
 )
 NAMES = ["organization-name", "date-range", "report-id", "policies", "contact-info"]
 PARTS = ["policy", "summary", "failure-details"]
+DATES = ["start-datetime", "end-datetime"]
+LEAVES = {
+    "policy": ["policy-type", "policy-string", "policy-domain", "mx-host"],
+    "summary": ["total-successful-session-count", "total-failure-session-count"],
+    "failure-details": [
+        "result-type",
+        "receiving-mx-hostname",
+        "failed-session-count",
+        "failure-reason-code",
+        "sending-mta-ip",
+    ],
+}
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), json_values), st.dictionaries(st.sampled_from(PARTS), json_values))
-def test_any_document_is_counted_or_refused(top: dict[str, Any], inner: dict[str, Any]) -> None:
+def some(names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Anything at all in some of these fields."""
+    return st.dictionaries(st.sampled_from(names), json_values, max_size=3)
+
+
+@given(some(NAMES), some(PARTS), some(DATES), st.tuples(*map(some, LEAVES.values())))
+def test_any_document_is_counted_or_refused(
+    top: dict[str, Any], inner: dict[str, Any], dates: dict[str, Any], leaves: tuple[dict[str, Any], ...]
+) -> None:
     """Whatever stands in the fields: a report or a ReportError, and an absent or odd count is never 0 failures."""
-    one = {**policy(), **inner}
-    document = {**report(one), **top}
+    one = policy(failed=1, details=[failure()])
+    for part, changed in zip(LEAVES, leaves, strict=True):
+        (one[part][0] if part == "failure-details" else one[part]).update(changed)
+    one.update(inner)
+    document = report(one)
+    document["date-range"].update(dates)
+    document.update(top)
     try:
         read_report = parse_report(document)
     except ReportError:

@@ -34,7 +34,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "places",
         metavar="PATH",
         nargs="+",
-        help="files, folders, Maildirs, mbox files, mails, archives, or s3://BUCKET/PREFIX",
+        help="files, folders, Maildirs, mbox files, mails, archives, s3://BUCKET/PREFIX; mbox:PATH says that mbox "
+        "files quote the lines of mails that begin with From, so that every mail's DKIM result counts",
     )
     parser.add_argument("--domain", action="append", default=[], help="only this domain (may be given again)")
     add_reading_options(parser)
@@ -110,13 +111,14 @@ def run(options: argparse.Namespace) -> int:
 def origin_of(options: argparse.Namespace) -> OriginCheck:
     """Return how the origin of mails is checked; raises ValueError for options that make no sense."""
     from mta_sts.reports.origin import OriginCheck  # noqa: PLC0415  a light start for --help
-    from mta_sts.reports.sources import split_s3  # noqa: PLC0415
+    from mta_sts.reports.sources import split_s3, stated  # noqa: PLC0415
 
     if options.jobs < 0:
         raise ValueError(f"--jobs {options.jobs}: give a number of processes, 0 for one a core")
     if options.max_size < 1:
         raise ValueError(f"--max-size {options.max_size}: give at least 1 MiB")
-    for place in options.places:
+    for given in options.places:
+        place, _ = stated(given)
         if place.startswith("s3://"):
             split_s3(place)
     if options.dkim:

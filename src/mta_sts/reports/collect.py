@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import tempfile
-from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from mta_sts.findings import Finding, MtaStsError
 from mta_sts.reports.containers import Context, Limits, Unreadable
 from mta_sts.reports.origin import OriginCheck
 from mta_sts.reports.parse import clean
-from mta_sts.reports.sources import Work, pieces, work_through
+from mta_sts.reports.sources import Work, map_ahead, pieces, work_through
 from mta_sts.reports.summary import PARTITIONS, Spill, Summary, partition_records, record, written_partitions
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def collect(
     summary = Summary(origin=options.origin.method)
     with tempfile.TemporaryDirectory(prefix="mta-sts-reports-") as name, ExitStack() as stack:
         folder = Path(name)
-        work = _work(places, summary)
+        work = _work(places, summary, options.limits.document)
         first = list(islice(work, _WORTH_A_PROCESS))
         jobs = options.jobs or _cores()
         pool = None
@@ -127,8 +126,8 @@ def _collect(
         summary.merge(part)
 
 
-def _work(places: Iterable[str], summary: Summary) -> Iterator[Work]:
-    for item in pieces(places):
+def _work(places: Iterable[str], summary: Summary, limit: int) -> Iterator[Work]:
+    for item in pieces(places, limit=limit):
         if isinstance(item, Unreadable):
             summary.unreadable.append(_printable(item))
         else:
@@ -140,16 +139,7 @@ def _mapper(pool: ProcessPoolExecutor | None, jobs: int) -> Callable[..., Iterat
     if pool is None:
         return map
 
-    def bounded(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        pending: deque[Future[Any]] = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= _AHEAD * jobs:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-    return bounded
+    return partial(map_ahead, pool, _AHEAD * jobs)
 
 
 def _read(work: Work, *, folder: Path, options: Options) -> _Done:

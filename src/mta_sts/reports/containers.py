@@ -1,7 +1,7 @@
 """What reports come wrapped in: gzip, zip, mail and mbox, told apart by their first bytes, never by name.
 
 Senders label reports wrongly (RFC 8460 §5.3 and what is seen in the wild), so names and content types decide
-nothing. Sizes, counts and depth are limited, and what is beyond a limit is named as unreadable.
+nothing. What one input may cost is limited, however it is nested, and what is beyond a limit is named as unreadable.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ if TYPE_CHECKING:
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _MAX_GZIP_MEMBERS = 100
+_MAX_NAMED = 100
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DIRECTORY_ENTRY = b"PK\x01\x02"
 _MBOX_LINE = re.compile(rb"^From ", re.MULTILINE)
+UNEXPECTED = "cannot be read"
+"""How the reason begins where a library met what nobody foresaw."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one input may cost; sizes are bytes after decompression."""
+    """What one input (a file, an object, a mail of an mbox file) may cost; sizes are bytes after decompression."""
 
     document: int = 20 * 2**20
     """One report, mail or archive member: twice what other readers accept."""
     archive: int = 2**30
-    """All members of one archive together."""
+    """All that is decompressed in one input, on every level."""
     members: int = 100_000
+    """Members of archives and mails of mbox files in one input, on every level."""
     depth: int = 6
     """Wrappings inside one another: mail, zip, gzip, gzip in gzip, forwarded mail."""
 
@@ -60,76 +66,150 @@ Emit = Callable[[Found | Unreadable], None]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What is asked of every document, and what the mail around one says about it."""
+    """What is asked of every document, and what the mail around one says about it.
+
+    `mbox` is the user's word that an mbox file quotes the lines of its mails that begin with "From ".
+    `piece` marks a mail that may have been written into another one.
+    """
 
     limits: Limits = field(default_factory=Limits)
     origin: OriginCheck | None = None
+    mbox: bool = False
+    piece: bool = False
     in_mail: bool = False
     domain: str = ""
     submitter: str = ""
     signer: str = ""
+    warnings: tuple[str, ...] = ()
 
 
-def read(data: bytes, name: str, context: Context, emit: Emit, depth: int = 0) -> None:
-    """Emit every report in `data`, and everything in it that could not be read; never nothing at all."""
+class _Input:
+    """One input while it is read: what it may still cost, and whom to tell what was found in it.
+
+    Of what can't be read the first hundred are told by name and the rest by their number: a few bytes can hold
+    millions.
+    """
+
+    __slots__ = ("_bytes", "_members", "_unreadable", "found", "limits")
+
+    def __init__(self, limits: Limits, emit: Emit) -> None:
+        self.limits = limits
+        self.found = emit
+        self._bytes = limits.archive
+        self._members = limits.members
+        self._unreadable = 0
+
+    def unreadable(self, name: str, error: Exception | str) -> None:
+        """Tell what can't be counted, and why."""
+        self._unreadable += 1
+        if self._unreadable <= _MAX_NAMED:
+            self.found(Unreadable(name, why(error) if isinstance(error, Exception) else error))
+
+    def end(self, name: str) -> None:
+        """Tell how many were not named."""
+        if self._unreadable > _MAX_NAMED:
+            self.found(Unreadable(name, f"{self._unreadable - _MAX_NAMED} more in it could not be read"))
+
+    def spend(self, size: int = 0, members: int = 0) -> None:
+        """Count what comes next, before it is made; raises ReportError where it is too much."""
+        self._bytes -= size
+        self._members -= members
+        if self._bytes < 0:
+            raise ReportError(f"larger than {self.limits.archive} bytes when decompressed; the rest was not read")
+        if self._members < 0:
+            raise ReportError(f"more than {self.limits.members} members; the rest was not read")
+
+
+def why(error: Exception) -> str:
+    """Return the reason for a user: our own words, or those of whoever met what nobody foresaw."""
+    if isinstance(error, ReportError):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, OSError):
+        return f"{UNEXPECTED}: {error.strerror or clean(str(error))}"
+    return f"{UNEXPECTED}: {type(error).__name__}: {clean(str(error))}"
+
+
+def read(data: bytes, name: str, context: Context, emit: Emit) -> None:
+    """Emit every report in one input, and everything in it that could not be read; never nothing at all."""
+    whole = _Input(context.limits, emit)
+    _read(data, name, context, whole, 0)
+    whole.end(name)
+
+
+def read_archive(file: BinaryIO, name: str, context: Context, emit: Emit) -> None:
+    """Emit as `read` does what is in a zip archive that is too large for memory."""
+    whole = _Input(context.limits, emit)
     try:
-        _read(data, name, context, emit, depth)
-    except ReportError as error:
-        emit(Unreadable(name, str(error)))
-    except RecursionError:
-        emit(Unreadable(name, "nested too deeply"))
+        _zip(file, name, context, whole, 1)
+    except Exception as error:  # noqa: BLE001  as in _read
+        whole.unreadable(name, error)
+    whole.end(name)
 
 
-def _read(data: bytes, name: str, context: Context, emit: Emit, depth: int) -> None:
-    limits = context.limits
-    warning = ""
+def _read(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+    try:
+        _unwrap(data, name, context, whole, depth)
+    except Exception as error:  # noqa: BLE001  whatever a stranger wrote, what lies beside it is read all the same
+        whole.unreadable(name, error)
+
+
+def _unwrap(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+    limits = whole.limits
     while data[:2] == _GZIP and depth <= limits.depth:
-        data, trailing = gunzip(data, limits.document)
-        warning = warning or trailing
+        data, warning = gunzip(data, whole)
+        if warning:
+            context = replace(context, warnings=(*context.warnings, warning))
         depth += 1
     if depth > limits.depth:
         raise ReportError(f"wrapped more than {limits.depth} times")
     if len(data) > limits.document:
         raise ReportError(f"larger than {limits.document} bytes")
     if data[:1] == b"{":
-        _documents(data, name, context, emit, warning)
+        _documents(data, name, context, whole)
     elif data[:4] in _ZIP:
-        read_zip(io.BytesIO(data), name, context, emit, depth + 1)
+        if data.count(_DIRECTORY_ENTRY) > limits.members:  # or reading its directory alone takes all memory
+            raise ReportError(f"more than {limits.members} members in the archive")
+        _zip(io.BytesIO(data), name, context, whole, depth + 1)
     elif data[:5] == b"From ":
-        _mbox(data, name, context, emit, depth + 1)
+        _mbox(data, name, context, whole, depth + 1)
     elif looks_like_mail(data):
-        _mail(data, name, context, emit, depth + 1)
+        _mail(data, name, context, whole, depth + 1)
     else:
-        _documents(data, name, context, emit, warning)
+        _documents(data, name, context, whole)
 
 
-def _documents(data: bytes, name: str, context: Context, emit: Emit, warning: str) -> None:
+def _documents(data: bytes, name: str, context: Context, whole: _Input) -> None:
     for document in documents(data):
         if isinstance(document, ReportError):
-            emit(Unreadable(name, str(document)))
+            whole.unreadable(name, document)
             continue
         try:
             report = parse_report(document, domain=context.domain, submitter=context.submitter)
-        except ReportError as error:
-            emit(Unreadable(name, str(error)))
+        except Exception as error:  # noqa: BLE001  as in _read
+            whole.unreadable(name, error)
             continue
-        if warning:
-            report = report._replace(warnings=tuple(sorted({*report.warnings, warning})))
-        emit(Found(report, name, context.signer))
+        if context.warnings:
+            report = report._replace(warnings=tuple(sorted({*report.warnings, *context.warnings})))
+        whole.found(Found(report, name, context.signer))
 
 
-def gunzip(data: bytes, limit: int) -> tuple[bytes, str]:
+def gunzip(data: bytes, whole: _Input) -> tuple[bytes, str]:
     """Return the content of gzip `data`, and a warning for bytes that follow it.
 
-    Raises ReportError where it is damaged, cut off or larger than `limit` bytes.
+    Raises ReportError where it is damaged, cut off or larger than one document may be.
     """
+    limit = whole.limits.document
     parts: list[bytes] = []
     for _ in range(_MAX_GZIP_MEMBERS):
         member = zlib.decompressobj(31)
         try:
             content = member.decompress(data, limit + 1)
         except zlib.error as error:
+            whole.spend(limit)
             raise ReportError(f"damaged gzip: {clean(str(error))}") from error
+        whole.spend(len(content))
         limit -= len(content)
         if limit < 0:
             raise ReportError("too large when decompressed")
@@ -144,9 +224,8 @@ def gunzip(data: bytes, limit: int) -> tuple[bytes, str]:
     raise ReportError(f"more than {_MAX_GZIP_MEMBERS} gzip members")
 
 
-def read_zip(file: BinaryIO, name: str, context: Context, emit: Emit, depth: int = 1) -> None:
-    """Yield what the members of a zip archive hold; raises ReportError where the archive itself is no good."""
-    limits = context.limits
+def _zip(file: BinaryIO, name: str, context: Context, whole: _Input, depth: int) -> None:
+    limits = whole.limits
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
@@ -155,37 +234,32 @@ def read_zip(file: BinaryIO, name: str, context: Context, emit: Emit, depth: int
         members = [member for member in archive.infolist() if not member.is_dir()]
         if not members:
             raise ReportError("the zip archive is empty")
-        if len(members) > limits.members:
-            raise ReportError(f"more than {limits.members} members in the archive")
-        total = 0
+        whole.spend(members=len(members))
         for member in members:
             inner = f"{name}!{clean(member.filename)}"
-            if total > limits.archive:
-                emit(Unreadable(name, f"larger than {limits.archive} bytes when decompressed; the rest was not read"))
-                return
+            # zipfile gives no more than the size that the directory states, but only deflate is held back early.
+            if member.file_size > limits.document:
+                whole.unreadable(inner, f"larger than {limits.document} bytes")
+                continue
+            if member.compress_type not in _COMPRESSIONS:
+                whole.unreadable(inner, f"compressed by method {member.compress_type}, which no report uses")
+                continue
+            whole.spend(member.file_size)
             try:
                 with archive.open(member) as stream:
-                    data = stream.read(limits.document + 1)
-            # Encrypted, unknown compression, wrong checksum, cut off: zipfile has no common error for these.
-            except (
-                zipfile.BadZipFile,
-                NotImplementedError,
-                RuntimeError,
-                ValueError,
-                OSError,
-                EOFError,
-                zlib.error,
-            ) as error:
-                emit(Unreadable(inner, f"damaged zip member: {clean(str(error)) or type(error).__name__}"))
+                    data = stream.read(member.file_size + 1)
+            # Encrypted, wrong checksum, cut off: zipfile has no common error for these.
+            except Exception as error:  # noqa: BLE001
+                whole.unreadable(inner, f"damaged zip member: {clean(str(error)) or type(error).__name__}")
                 continue
-            total += len(data)
-            read(data, inner, context, emit, depth)
+            _read(data, inner, context, whole, depth)
 
 
-def _mbox(data: bytes, name: str, context: Context, emit: Emit, depth: int) -> None:
+def _mbox(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+    whole.spend(members=1 + data.count(b"\nFrom "))
     starts = [match.start() for match in _MBOX_LINE.finditer(data)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True), 1):
-        read(mbox_message(data[start:end]), f"{name}#{number}", context, emit, depth)
+        _read(mbox_message(data[start:end]), f"{name}#{number}", mbox_entry(context, start), whole, depth)
 
 
 def mbox_message(chunk: bytes) -> bytes:
@@ -193,9 +267,17 @@ def mbox_message(chunk: bytes) -> bytes:
     return re.sub(rb"^>(>*From )", rb"\1", chunk.partition(b"\n")[2], flags=re.MULTILINE)
 
 
-def _mail(data: bytes, name: str, context: Context, emit: Emit, depth: int) -> None:
+def mbox_entry(context: Context, start: int) -> Context:
+    """Return the context of the mail that begins at that byte of an mbox file."""
+    return context if context.mbox or not start else replace(context, piece=True)
+
+
+def _mail(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
     # A mail inside another one proves nothing: who sent the outer one may have written all of the inner one.
     signer = context.origin.signer(data) if context.origin and not context.in_mail else ""
+    warnings = context.warnings
+    if signer and context.piece and context.origin and not context.origin.verify:
+        signer, warnings = "", (*warnings, "mbox-not-stated")
     for part in report_parts(data):
         inside = replace(
             context,
@@ -203,5 +285,6 @@ def _mail(data: bytes, name: str, context: Context, emit: Emit, depth: int) -> N
             domain=part.domain,
             submitter=part.submitter,
             signer="" if part.forwarded else signer,
+            warnings=warnings,
         )
-        read(part.data, f"{name}!{part.label}", inside, emit, depth)
+        _read(part.data, f"{name}!{part.label}", inside, whole, depth)

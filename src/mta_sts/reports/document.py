@@ -24,6 +24,8 @@ WARNINGS = {
     "detail-count-unknown": "a failure detail has no usable count; it counts as one session",
     "details-exceed-total": "one failure detail exceeds the total of failed sessions; the detail counts",
     "failure-count-unknown": "the number of failed sessions is missing or makes no sense: it is unknown, not 0",
+    "mbox-not-stated": "the mail may have been written into another one of its mbox file, so its DKIM result does "
+    "not count; where the file quotes the lines of its mails that begin with From, give it as mbox:PATH",
     "no-organization-name": "the sender does not name itself",
     "no-policy-domain": "a policy names no domain; the mail's TLS-Report-Domain counts, if there is one",
     "no-policy-string": "sessions under an unnamed MTA-STS policy: they say nothing about any body",

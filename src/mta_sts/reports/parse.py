@@ -8,6 +8,8 @@ report is refused with a reason, so that nothing foreign reads as "no failures".
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
@@ -52,6 +54,8 @@ UNKNOWN_RESULT = "The sender uses a result type that RFC 8460 does not know. Rea
 _MAX_COUNT = 2**53 - 1  # I-JSON (RFC 7493 §2.2), which RFC 8460 §4.4 asks for
 _MAX_BODY = 65536  # RFC 8461 §3.3
 _MAX_ITEMS = 10_000
+_MAX_VALUES = 1_000_000  # each costs up to a hundred bytes of memory and as few as two in the file
+_BLANKS = re.compile(r"[ \t\r\n\0]*")
 _LONG_RANGE_DAYS = 31
 _FIRST_YEAR, _LAST_YEAR = 2015, 2200  # the first drafts of TLS reporting are from 2016
 
@@ -132,13 +136,20 @@ def _clean_name(value: str) -> str:
 def documents(data: bytes) -> Iterable[dict[str, Any] | ReportError]:
     """Return every JSON object of `data`, and an error for what is left over; `data` may begin with a BOM.
 
-    Two documents in one file are two reports: no second one is dropped silently.
+    Two documents in one file are two reports: no second one is dropped silently. A document that uses a name
+    twice in one object is refused (I-JSON, RFC 7493 §2.3): whichever value counted, the other might hold failures.
     """
+    if len(data) > _MAX_VALUES and data.count(b",") > _MAX_VALUES:
+        return (ReportError(f"more than {_MAX_VALUES} values in one file"),)
     try:
         found = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        # The fast reader keeps the last of equal names and drops the others with their colons. Text without
+        # escapes is written as it was read, so no other colon comes or goes.
+        if b"\\" in data or data.count(b":") != orjson.dumps(found).count(b":"):
+            return _documents_slowly(data)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return _documents_slowly(data)
-    return (found,) if isinstance(found, dict) else _objects(found)
+    return (found,) if type(found) is dict else _objects(found)
 
 
 def _objects(found: object) -> Iterator[dict[str, Any] | ReportError]:
@@ -150,25 +161,41 @@ def _objects(found: object) -> Iterator[dict[str, Any] | ReportError]:
 
 
 def _documents_slowly(data: bytes) -> Iterator[dict[str, Any] | ReportError]:
-    """Read what the fast reader refuses: a byte order mark, other encodings, NULs or more after the end."""
+    """Read what is not safe to read fast: byte order mark, other encodings, more after the end, names used twice."""
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) < len(pairs):
+            twice.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
+        return names
+
     encoding = "utf-16" if data[:2] in {b"\xff\xfe", b"\xfe\xff"} else "utf-8-sig"
     text = data.decode(encoding, errors="replace")
-    decoder = json.JSONDecoder(parse_constant=lambda _name: None)
-    blank = " \t\r\n\0"
-    text = text.strip(blank)
-    if not text:
+    decoder = json.JSONDecoder(parse_constant=lambda _name: None, object_pairs_hook=unique)
+    place = _after_blanks(text, 0)
+    if place == len(text):
         yield ReportError("empty")
     for _ in range(_MAX_ITEMS):
-        if not text:
+        if place == len(text):
             return
         try:
-            found, end = decoder.raw_decode(text)
+            found, place = decoder.raw_decode(text, place)
         except (ValueError, RecursionError) as error:
             yield ReportError(f"not JSON: {clean(str(error))}")
             return
-        yield from _objects(found)
-        text = text[end:].lstrip(blank)
+        if twice:
+            yield ReportError(f"the name {clean(twice[0], 80)!r} stands twice in one object")
+            twice.clear()
+        else:
+            yield from _objects(found)
+        place = _after_blanks(text, place)
     yield ReportError(f"more than {_MAX_ITEMS} documents in one file")
+
+
+def _after_blanks(text: str, place: int) -> int:
+    blanks = _BLANKS.match(text, place)
+    return blanks.end() if blanks else place
 
 
 def parse_report(document: dict[str, Any], *, domain: str = "", submitter: str = "") -> Report:
@@ -219,7 +246,7 @@ def _policy(item: object, domain: str, warnings: set[str]) -> PlainPolicy:
     if not isinstance(summary, dict):
         summary = {}
     raw_type = policy.get("policy-type")
-    policy_type = raw_type if raw_type in POLICY_TYPES else _policy_type(raw_type, warnings)
+    policy_type = raw_type if type(raw_type) is str and raw_type in POLICY_TYPES else _policy_type(raw_type, warnings)
     policy_domain = host_name(policy.get("policy-domain"))
     if not policy_domain:
         warnings.add("no-policy-domain")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mta_sts.reports.containers import Unreadable, mbox_message, read, read_zip
-from mta_sts.reports.parse import ReportError, clean
+from mta_sts.reports.containers import Limits, Unreadable, mbox_entry, mbox_message, read, read_archive, why
+from mta_sts.reports.parse import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Executor, Future
 
     from types_boto3_s3 import S3Client
 
@@ -27,53 +31,81 @@ _OWN_WORK = 2**18
 """Bytes above which a file is work of its own: it may hold thousands of reports."""
 _BLOCK = 2**16
 _S3_THREADS = 8
+_S3_AHEAD = 16
+_MBOX = "mbox:"
 _S3_PATH = re.compile(r"s3://([^/]+)/?(.*)", re.DOTALL)
 _SMALL = (".json", ".json.gz", ".eml")
 """Names of files that hold one report, so that nobody needs to look at their size first."""
 _OPEN = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # a pipe must not block us
 _MAIL_FOLDERS = ("cur", "new")
+_HEADS = (b"\x1f\x8b", b"PK", b"From ", b"{")
 
 
 class Work(NamedTuple):
-    """One piece of work for one process: some files, one archive, one range of an mbox file, some S3 objects."""
+    """One piece of work for one process: some files, one archive, one range of an mbox file, some S3 objects, bytes.
+
+    `mbox` is the user's word that mbox files in it quote what looks like the beginning of a mail.
+    """
 
     kind: str
     place: str
     names: tuple[str, ...] = ()
     start: int = 0
     end: int = 0
+    content: bytes = b""
+    mbox: bool = False
 
 
-def pieces(places: Iterable[str], s3: S3Client | None = None) -> Iterator[Work | Unreadable]:
-    """Yield the work that reading `places` takes, while looking for it; a place without a file is unreadable."""
-    batch: list[str] = []
-    for place in places:
+def pieces(
+    places: Iterable[str], s3: S3Client | None = None, limit: int = Limits().document
+) -> Iterator[Work | Unreadable]:
+    """Yield the work that reading `places` takes, while looking for it; a place without a file is unreadable.
+
+    What is read right here, since no other process can (a pipe), is read up to `limit` bytes.
+    """
+    batches: dict[bool, list[str]] = {False: [], True: []}
+    for given in places:
+        place, mbox = stated(given)
+        batch = batches[mbox]
         empty = True
-        for item in _s3_pieces(place, s3) if place.startswith("s3://") else _files(place):
+        for item in _s3_pieces(place, s3) if place.startswith("s3://") else _files(place, limit):
             empty = False
-            if not isinstance(item, str):
+            if isinstance(item, Unreadable):
                 yield item
-                continue
-            batch.append(item)
-            if len(batch) >= BATCH:
-                yield Work("files", "", tuple(batch))
-                batch = []
+            elif isinstance(item, Work):
+                yield item._replace(mbox=mbox)
+            else:
+                batch.append(item)
+                if len(batch) >= BATCH:
+                    yield Work("files", "", tuple(batch), mbox=mbox)
+                    batch.clear()
         if empty:
             yield Unreadable(place, "there is no file in it")
-    if batch:
-        yield Work("files", "", tuple(batch))
+    for mbox, batch in batches.items():
+        if batch:
+            yield Work("files", "", tuple(batch), mbox=mbox)
 
 
-def _files(place: str) -> Iterator[str | Work | Unreadable]:
+def stated(place: str) -> tuple[str, bool]:
+    """Return a place as it is, and whether it is given as `mbox:PLACE`."""
+    return place.removeprefix(_MBOX), place.startswith(_MBOX)
+
+
+def _files(place: str, limit: int) -> Iterator[str | Work | Unreadable]:
     """Yield small files by name, and large ones as work of their own; what can't be opened is named.
 
-    Of a Maildir only the mails: beside `cur` and `new` lie the mail server's indexes, and `tmp` holds halves.
+    Beside the mails of a Maildir lie the mail server's indexes, and many programs leave hidden files: of these only
+    what holds reports by its first bytes counts. Of a Maildir's `tmp`, which holds halves, nothing does.
     """
     if not Path(place).is_dir():
         try:
-            yield from _file(place, Path(place).stat().st_size)
+            status = Path(place).stat()
+            if stat.S_ISREG(status.st_mode):
+                yield from _file(place, status.st_size)
+            else:
+                yield Work("bytes", place, content=_stream(place, limit))
         except OSError as error:
-            yield _cannot(place, error)
+            yield Unreadable(place, why(error))
         return
     folders = [place]
     while folders:
@@ -82,19 +114,18 @@ def _files(place: str) -> Iterator[str | Work | Unreadable]:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        if not (maildir and entry.name == "tmp"):
-                            folders.append(entry.path)
-                    elif entry.name.endswith(_SMALL):
-                        yield entry.path
-                    elif not maildir and not entry.name.startswith("."):
-                        yield from _file(entry.path, entry.stat().st_size)
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            if not (maildir and entry.name == "tmp"):
+                                folders.append(entry.path)
+                        elif entry.name.endswith(_SMALL):
+                            yield entry.path
+                        elif not (maildir or entry.name.startswith(".")) or _holds_reports(entry.path):
+                            yield from _file(entry.path, entry.stat().st_size)
+                    except OSError as error:
+                        yield Unreadable(entry.path, why(error))
         except OSError as error:
-            yield _cannot(folder, error)
-
-
-def _cannot(name: str, error: OSError) -> Unreadable:
-    return Unreadable(name, f"cannot be read: {error.strerror or clean(str(error))}")
+            yield Unreadable(folder, why(error))
 
 
 def _file(path: str, size: int) -> Iterator[str | Work]:
@@ -112,6 +143,23 @@ def _file(path: str, size: int) -> Iterator[str | Work]:
         yield Work("files", "", (path,))
 
 
+def _holds_reports(path: str) -> bool:
+    """Tell by its first bytes whether a file is an archive, an mbox file or JSON."""
+    descriptor = os.open(path, _OPEN)
+    try:
+        return os.read(descriptor, 5).startswith(_HEADS)
+    except BlockingIOError:  # a pipe
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _stream(name: str, limit: int) -> bytes:
+    """Return what comes through a pipe until its writer ends, up to `limit` bytes and one more."""
+    with open(name, "rb") as file:  # noqa: PTH123
+        return file.read(limit + 1)
+
+
 def _s3_pieces(place: str, s3: S3Client | None) -> Iterator[str | Work | Unreadable]:
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only when S3 is read
 
@@ -125,7 +173,7 @@ def _s3_pieces(place: str, s3: S3Client | None) -> Iterator[str | Work | Unreada
                 if len(batch) >= BATCH:
                     yield Work("s3", bucket, tuple(batch))
                     batch = []
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is no URL
         yield Unreadable(place, f"cannot be listed: {clean(str(error))}")
     if batch:
         yield Work("s3", bucket, tuple(batch))
@@ -149,6 +197,7 @@ def s3_client() -> S3Client:
 
 def work_through(work: Work, context: Context, emit: Emit, s3: S3Client | None = None) -> int:
     """Do one piece of work: emit what is found, and return the number of files, mails and objects looked at."""
+    context = replace(context, mbox=work.mbox)
     if work.kind == "files":
         for name in work.names:
             _guarded(name, emit, _read_file, name, context, emit)
@@ -156,29 +205,38 @@ def work_through(work: Work, context: Context, emit: Emit, s3: S3Client | None =
         return _read_mbox(work, context, emit)
     elif work.kind == "zip":
         _guarded(work.place, emit, _read_zip, work.place, context, emit)
+    elif work.kind == "bytes":
+        read(work.content, work.place, context, emit)
     else:
         client = s3 or s3_client()
         with ThreadPoolExecutor(_S3_THREADS) as pool:
-            contents = pool.map(lambda key: _object(client, work.place, key, context.limits.document), work.names)
-            for key, content in zip(work.names, contents, strict=True):
+            fetch = partial(_object, client, work.place, limit=context.limits.document)
+            for key, content in zip(work.names, map_ahead(pool, _S3_AHEAD, fetch, work.names), strict=True):
                 name = f"s3://{work.place}/{key}"
                 if isinstance(content, str):
                     emit(Unreadable(name, content))
                 else:
-                    _guarded(name, emit, read, content, name, context, emit)
+                    read(content, name, context, emit)
     return max(len(work.names), 1)
 
 
+def map_ahead(pool: Executor, ahead: int, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Map in a pool, in order, taking items only so far ahead of the results: `Executor.map` takes all at once."""
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
 def _guarded(name: str, emit: Emit, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a reader; whatever a stranger wrote, it ends as a named unreadable file, never as a crash."""
+    """Call a reader; a file that can't be opened ends as a named unreadable one, never as a crash."""
     try:
         function(*arguments)
-    except OSError as error:
-        emit(_cannot(name, error))
-    except ReportError as error:
-        emit(Unreadable(name, str(error)))
-    except Exception as error:  # noqa: BLE001  see above; the fuzz test runs without this net
-        emit(Unreadable(name, f"cannot be read: {type(error).__name__}: {clean(str(error))}"))
+    except (OSError, ValueError) as error:  # ValueError: a name that the system refuses
+        emit(Unreadable(name, why(error)))
 
 
 def _read_file(name: str, context: Context, emit: Emit) -> None:
@@ -186,11 +244,12 @@ def _read_file(name: str, context: Context, emit: Emit) -> None:
     descriptor = os.open(name, _OPEN)
     try:
         data = os.read(descriptor, _BLOCK)
-        if len(data) == _BLOCK:
-            parts = [data]
-            while data and sum(map(len, parts)) < limit:
-                data = os.read(descriptor, _BLOCK)
-                parts.append(data)
+        if more := data and os.read(descriptor, _BLOCK):
+            parts = [data, more]
+            size = len(data) + len(more)
+            while size < limit and (more := os.read(descriptor, _BLOCK)):
+                parts.append(more)
+                size += len(more)
             data = b"".join(parts)
     finally:
         os.close(descriptor)
@@ -199,7 +258,7 @@ def _read_file(name: str, context: Context, emit: Emit) -> None:
 
 def _read_zip(name: str, context: Context, emit: Emit) -> None:
     with Path(name).open("rb") as file:
-        read_zip(file, name, context, emit)
+        read_archive(file, name, context, emit)
 
 
 def _read_mbox(work: Work, context: Context, emit: Emit) -> int:
@@ -212,9 +271,9 @@ def _read_mbox(work: Work, context: Context, emit: Emit) -> int:
             if mail is None:
                 emit(Unreadable(name, f"larger than {context.limits.document} bytes"))
             else:
-                _guarded(name, emit, read, mbox_message(mail), name, context, emit)
+                read(mbox_message(mail), name, mbox_entry(context, begin), emit)
     except OSError as error:
-        emit(_cannot(work.place, error))
+        emit(Unreadable(work.place, why(error)))
     return mails
 
 
@@ -227,13 +286,14 @@ def _mails(work: Work, limit: int) -> Iterator[tuple[int, bytes | None]]:
                 if file.tell() >= work.end:
                     return
         begin, offset, size = -1, file.tell(), 0
-        lines: list[bytes] = []
+        mail = bytearray()
         line_begins = True
         while line := file.readline(_BLOCK):
             if line_begins and line.startswith(b"From "):
                 if begin >= 0:
-                    yield begin, b"".join(lines) if size <= limit else None
-                begin, size, lines = offset, 0, []
+                    yield begin, bytes(mail) if size <= limit else None
+                begin, size = offset, 0
+                mail.clear()
             if (begin < 0 or begin == offset) and offset >= work.end:
                 return
             line_begins = line.endswith(b"\n")
@@ -241,9 +301,9 @@ def _mails(work: Work, limit: int) -> Iterator[tuple[int, bytes | None]]:
             if begin >= 0:
                 size += len(line)
                 if size <= limit:
-                    lines.append(line)
+                    mail += line
         if begin >= 0:
-            yield begin, b"".join(lines) if size <= limit else None
+            yield begin, bytes(mail) if size <= limit else None
 
 
 def _object(client: S3Client, bucket: str, key: str, limit: int) -> bytes | str:
