@@ -55,7 +55,7 @@ def mx_pattern_unused(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str
     def read(published: Published) -> Iterator[tuple[Resource, str]]:
         hosts = [host for each in stack.at("", "MX").get(published.domain, []) for host, _ in _hosts(each)]
         # A record that isn't known yet may be the one that the pattern is for.
-        if not hosts or stack.unknown or published.policy.mode is Mode.NONE:
+        if not hosts or stack.may_have("", "MX") or published.policy.mode is Mode.NONE:
             return
         for pattern in published.policy.mx:
             if not any(mx_matches(pattern, host) for host in hosts):

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 
 from mta_sts import Finding, Mode, MtaStsError, Policy, check_policy, errors, parse_policy
 from mta_sts.policy import MAX_AGE_FLOOR, MAX_AGE_LIMIT, check_max_age
-from pulumi_mta_sts_policies.resources import PolicyObject, Resource, code_at_the_edge, get, policy_object
-from pulumi_mta_sts_policies.rule import ADVISORY, MANDATORY, About, Severity, resource_rule
+from pulumi_mta_sts_policies.resources import PolicyObject, Resource, code_at_the_edge, get, known, policy_object
+from pulumi_mta_sts_policies.rule import ADVISORY, MANDATORY, About, Severity, resource_rule, stack_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pulumi_policy import PolicyResource
+
     from pulumi_mta_sts_policies.rule import Settings
+    from pulumi_mta_sts_policies.stack import Stack
 
 _POLICY_TEXT = re.compile(r"version:[ \t]*STSv1")
 _WEEK = 604_800
+_NO_ENCODING = ("identity", "aws-chunked")
 
 
 @resource_rule(
@@ -113,7 +117,7 @@ def policy_max_age_enforce(resource: Resource, settings: Settings) -> Iterator[s
 @resource_rule(
     About(
         name="policy-media-type",
-        description="A policy file is served as text/plain.",
+        description="A policy file is served as text/plain, and not compressed.",
         level=MANDATORY,
         severity=Severity.HIGH,
         reference=("RFC 8461", "§3.2"),
@@ -122,38 +126,44 @@ def policy_max_age_enforce(resource: Resource, settings: Settings) -> Iterator[s
 )
 def policy_media_type(resource: Resource, _: Settings) -> Iterator[str]:
     """Demand the type that senders check: a store's own default is application/octet-stream."""
-    if policy_object(resource) is None:
+    if known(policy_object, resource) is None:
         return
+    encoding = get(resource.props, "contentEncoding")
+    if encoding and encoding not in _NO_ENCODING:
+        yield f"the content encoding is {encoding}; leave it out"
     given = get(resource.props, "contentType")
     media_type = str(given or "").partition(";")[0].strip().lower()
     if media_type != "text/plain":
         yield f"the content type is {given!r}; give text/plain"
 
 
-@resource_rule(
+@stack_rule(
     About(
         name="policy-not-in-code",
-        description="Policy text stands in an object, never in code that runs at the edge.",
+        description="Policy text stands in an object, never in code that runs at the edge, nor in what it reads.",
         level=MANDATORY,
         severity=Severity.HIGH,
         reference=("RFC 8461", "§8.1"),
         remediation="Serve the policy from an object behind an edge that keeps nothing; keep the code free of it.",
     )
 )
-def policy_not_in_code(resource: Resource, _: Settings) -> Iterator[str]:
+def policy_not_in_code(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
     """Refuse it: edges take new code one after the other and tell nobody when, so the new id meets the old policy."""
-    code = code_at_the_edge(resource)
-    if code is not None and _POLICY_TEXT.search(code):
-        yield "the code holds the text of a policy, so a sender can get the old one after the new id is visible"
+
+    def read(resource: PolicyResource) -> Iterator[tuple[Resource, str]]:
+        if any(_POLICY_TEXT.search(text) for text in code_at_the_edge(resource) or ()):
+            yield resource, "it holds the text of a policy, so a sender can get the old one after the new id is visible"
+
+    yield from stack.each(stack.resources, read)
 
 
 def _findings(resource: Resource) -> list[Finding]:
-    found = policy_object(resource)
+    found = known(policy_object, resource)
     return [] if found is None else check_policy(found.body)
 
 
 def _policy(resource: Resource) -> Policy | None:
-    found: PolicyObject | None = policy_object(resource)
+    found: PolicyObject | None = known(policy_object, resource)
     try:
         return None if found is None else parse_policy(found.body)
     except MtaStsError:

@@ -9,17 +9,19 @@ from pulumi_policy.proxy import UnknownValueError
 
 from mta_sts import certificate_matches
 from mta_sts.cloud_resources import CACHING_DISABLED, UnseenError, seconds_kept_under
-from pulumi_mta_sts_policies.resources import POLICY_HOST_LABEL, Resource, distribution, get, policy_object
-from pulumi_mta_sts_policies.rule import MANDATORY, About, Severity, listed, resource_rule, stack_rule
+from pulumi_mta_sts_policies.resources import POLICY_HOST_LABEL, Resource, code_at_the_edge, get
+from pulumi_mta_sts_policies.rule import ADVISORY, MANDATORY, About, Severity, listed, stack_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pulumi_mta_sts_policies.resources import Distribution
+    from pulumi_mta_sts_policies.resources import Distribution, PolicyObject
     from pulumi_mta_sts_policies.rule import Settings
     from pulumi_mta_sts_policies.stack import Stack
 
 _KEEPS_NOTHING = {"minTtl": 0, "defaultTtl": 0, "maxTtl": 0}
+_REDIRECT = re.compile(r"""\bstatus(?:Code)?['"]?\s*[:=]\s*['"]?30[12378]\b""")
+_FIRST_ERROR = 400
 _NEW_ENOUGH = re.compile(r"TLSv1\.[2-9]")
 
 
@@ -51,7 +53,7 @@ def policy_host_certificate(stack: Stack, _: Settings) -> Iterator[tuple[Resourc
     yield from stack.each(stack.distributions, read)
 
 
-@resource_rule(
+@stack_rule(
     About(
         name="policy-host-tls",
         description="A policy host speaks TLS 1.2 or newer.",
@@ -61,17 +63,19 @@ def policy_host_certificate(stack: Stack, _: Settings) -> Iterator[tuple[Resourc
         remediation="Set the minimum protocol version to TLSv1.2_2021; CloudFront's default is TLSv1.",
     )
 )
-def policy_host_tls(resource: Resource, _: Settings) -> Iterator[str]:
+def policy_host_tls(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
     """Read the version that CloudFront names its security policies after: the oldest that they allow."""
-    served = distribution(resource)
-    if served is None:
-        return
-    version = get(served.certificate, "minimumProtocolVersion")
-    if not _NEW_ENOUGH.match(str(version)):
-        yield f"the minimum protocol version is {version or 'not set, so TLSv1'}; give TLSv1.2_2021"
+
+    def read(served: Distribution) -> Iterator[tuple[Resource, str]]:
+        version = get(served.certificate, "minimumProtocolVersion")
+        if not _NEW_ENOUGH.match(str(version)):
+            message = f"the minimum protocol version is {version or 'not set, so TLSv1'}; give TLSv1.2_2021"
+            yield served.resource, message
+
+    yield from stack.each(stack.distributions, read)
 
 
-@resource_rule(
+@stack_rule(
     About(
         name="policy-host-no-redirect",
         description="A policy host answers with the policy, never with a redirect.",
@@ -81,15 +85,68 @@ def policy_host_tls(resource: Resource, _: Settings) -> Iterator[str]:
         remediation='Set the viewer protocol policy to "https-only", and no redirect on the object.',
     )
 )
-def policy_host_no_redirect(resource: Resource, _: Settings) -> Iterator[str]:
+def policy_host_no_redirect(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
     """Refuse what makes one: senders must not follow it (RFC 8461 §3.3)."""
-    served = distribution(resource)
-    if served is not None:
+
+    def read_distribution(served: Distribution) -> Iterator[tuple[Resource, str]]:
         policy = get(served.behaviour, "viewerProtocolPolicy")
         if policy != "https-only":
-            yield f"the viewer protocol policy is {policy}; give https-only"
-    if policy_object(resource) is not None and get(resource.props, "websiteRedirect"):
-        yield f"the object redirects to {get(resource.props, 'websiteRedirect')}"
+            yield served.resource, f"the viewer protocol policy is {policy}; give https-only"
+
+    def read_object(found: PolicyObject) -> Iterator[tuple[Resource, str]]:
+        target = get(found.resource.props, "websiteRedirect")
+        if target:
+            yield found.resource, f"the object redirects to {target}"
+
+    yield from stack.each(stack.distributions, read_distribution)
+    yield from stack.each(stack.objects, read_object)
+
+
+@stack_rule(
+    About(
+        name="policy-host-function",
+        description="No function before a policy host makes a redirect.",
+        level=ADVISORY,
+        severity=Severity.MEDIUM,
+        reference=("RFC 8461", "§3.3"),
+        remediation="Let the policy's path through, or give the policy host a behaviour without the function.",
+    )
+)
+def policy_host_function(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
+    """Look for one in the code; whether it meets the policy's path, only a fetch can tell."""
+
+    def read(served: Distribution) -> Iterator[tuple[Resource, str]]:
+        for function in stack.functions_of(served):
+            if any(_REDIRECT.search(code) for code in code_at_the_edge(function) or ()):
+                yield function, f"it can redirect what {listed(served.hosts)} is asked for"
+
+    yield from stack.each(stack.distributions, read)
+
+
+@stack_rule(
+    About(
+        name="policy-host-serves",
+        description="A policy host answers every sender: with the policy, or with an error where there is none.",
+        level=MANDATORY,
+        severity=Severity.HIGH,
+        reference=("RFC 8461", "§3.3"),
+        remediation="Enable the distribution, restrict no countries, and answer no error with status 200.",
+    )
+)
+def policy_host_serves(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]:
+    """Refuse what takes the policy away, and the page that then passes for one."""
+
+    def read(served: Distribution) -> Iterator[tuple[Resource, str]]:
+        if get(served.settings, "enabled") is False:
+            yield served.resource, f"it is not enabled, so nothing answers for {listed(served.hosts)}"
+        if get(served.settings, "restrictions", "geoRestriction", "restrictionType") in ("whitelist", "blacklist"):
+            yield served.resource, "it refuses some countries, and senders are everywhere"
+        for answer in get(served.settings, "customErrorResponses") or []:
+            code = get(answer, "responseCode")
+            if code and int(code) < _FIRST_ERROR:
+                yield served.resource, f"error {get(answer, 'errorCode'):g} is answered as {int(code)}"
+
+    yield from stack.each(stack.distributions, read)
 
 
 @stack_rule(
@@ -155,4 +212,11 @@ def _said_of_caching(stack: Stack, served: Distribution) -> set[str]:
     }
 
 
-RULES = (policy_host_certificate, policy_host_tls, policy_host_no_redirect, policy_host_caching)
+RULES = (
+    policy_host_certificate,
+    policy_host_tls,
+    policy_host_no_redirect,
+    policy_host_function,
+    policy_host_serves,
+    policy_host_caching,
+)

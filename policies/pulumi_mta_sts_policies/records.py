@@ -13,6 +13,7 @@ from pulumi_mta_sts_policies.resources import (
     TLSRPT_LABEL,
     Record,
     Resource,
+    known,
     record,
 )
 from pulumi_mta_sts_policies.rule import ADVISORY, MANDATORY, About, Severity, listed, resource_rule, stack_rule
@@ -182,25 +183,36 @@ def id_after_policy(stack: Stack, _: Settings) -> Iterator[tuple[Resource, str]]
 def policy_host_dns_only(resource: Resource, _: Settings) -> Iterator[str]:
     """Refuse a proxied name; the one that validates the certificate under it counts as well."""
     found = record(resource)
-    if found is None or not found.proxied:
+    if found is None:
         return
-    name = found.name
-    if found.under(POLICY_HOST_LABEL) or f".{POLICY_HOST_LABEL}." in f"{name}.":
+    name = known(lambda _: found.name, resource)
+    if name and f".{POLICY_HOST_LABEL}." in f".{name}." and found.proxied:
         yield f"{name} is proxied"
 
 
 def _texts(resource: Resource, label: str) -> list[str]:
     found = record(resource)
-    return found.texts if found is not None and found.type == "TXT" and found.under(label) else []
+    if found is None or not known(lambda _: found.type == "TXT" and found.under(label), resource):
+        return []
+    return found.texts
 
 
 def _more_than_one(stack: Stack, label: str) -> Iterator[tuple[Resource, str]]:
-    for domain, records in stack.at(label, "TXT").items():
+    at: dict[str, list[Record]] = {}
+    # A CNAME stands alone at its name (RFC 1034 §3.6.2).
+    for kind in ("TXT", "CNAME"):
+        for domain, found in stack.at(label, kind).items():
+            at.setdefault(domain, []).extend(found)
+    for domain, records in at.items():
         names = listed([each.resource.name for each in records])
         # Each resource makes at least one, whatever its values are.
-        count = len(records) if len(records) > 1 else len([*stack.each(records, lambda each: each.texts)])
+        count = len(records) if len(records) > 1 else len([*stack.each(records, _values)])
         if count > 1:
             yield records[-1].resource, f"{count} stand at {label}.{domain} ({names})"
+
+
+def _values(record: Record) -> list[str]:
+    return record.texts if record.type == "TXT" else record.values
 
 
 def _ids(stack: Stack, domain: str) -> Iterator[tuple[str, Record]]:

@@ -6,7 +6,7 @@ Nothing here catches it, so that no value that a preview can't know is taken for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 
@@ -28,9 +28,14 @@ from mta_sts.cloud_resources import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pulumi_policy import PolicyResource
 
+T = TypeVar("T")
+
 __all__ = [
+    "COMPONENT_PACKAGE",
     "OBJECT_PATH",
     "POLICY_HOST_LABEL",
     "STS_LABEL",
@@ -44,6 +49,7 @@ __all__ = [
     "distribution",
     "get",
     "in_stack",
+    "known",
     "made_by_component",
     "policy_object",
     "record",
@@ -79,6 +85,17 @@ class PolicyObject(cloud_resources.PolicyObject):
             return super().body
         except UnseenError as error:
             raise UnreadableError(str(error)) from error
+
+
+def known(find: Callable[[Resource], T | None], resource: Resource) -> T | None:
+    """Return what a resource is, None also where that is not known yet.
+
+    A rule on one resource is silent then: whatever else stands in the stack, the rules on the stack say so.
+    """
+    try:
+        return find(resource)
+    except UnknownValueError:
+        return None
 
 
 def policy_object(resource: Resource) -> PolicyObject | None:

@@ -46,7 +46,7 @@ def tlsrpt_present(stack: Stack, settings: Settings) -> Iterator[tuple[Resource,
         if domain in stack.at(TLSRPT_LABEL, "TXT") or domain in stack.at(TLSRPT_LABEL, "CNAME"):
             return
         # A record whose name isn't known yet may be the one.
-        if not stack.unknown:
+        if not any(stack.may_have(TLSRPT_LABEL, kind) for kind in ("TXT", "CNAME")):
             yield published.object.resource, f"no record is made at {TLSRPT_LABEL}.{domain}"
 
     yield from stack.each(stack.published, read)

@@ -91,8 +91,8 @@ def stack_rule(about: About) -> Callable[[StackCheck], StackValidationPolicy]:
             stack = Stack(args.resources)
             for resource, message in check(stack, about.with_defaults(args.get_config())):
                 report(message, resource.urn)
-            if stack.unknown:
-                raise UnreadableError("; ".join(stack.unknown))
+            if left_open := stack.left_open():
+                raise UnreadableError("; ".join(left_open))
 
         return StackValidationPolicy(validate=validate, **about.arguments())
 

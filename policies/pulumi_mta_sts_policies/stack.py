@@ -6,7 +6,7 @@ rule says at its end what it could not judge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from pulumi_policy.proxy import UnknownValueError
 from mta_sts import MtaStsError, Policy, parse_policy
 from mta_sts.names import to_ascii
 from pulumi_mta_sts_policies.resources import (
+    COMPONENT_PACKAGE,
     POLICY_HOST_LABEL,
     STS_LABEL,
     TLSRPT_LABEL,
@@ -37,8 +38,15 @@ if TYPE_CHECKING:
 BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2", "aws-native:s3:Bucket")
 CERTIFICATES = ("aws:acm/certificate:Certificate", "aws-native:certificatemanager:Certificate")
 _CACHE_POLICIES = ("aws:cloudfront/cachePolicy:CachePolicy",)
+_FUNCTIONS = (
+    "aws:cloudfront/function:Function",
+    "aws-native:cloudfront:Function",
+    "aws:lambda/function:Function",
+)
 _VALIDATIONS = ("aws:acm/certificateValidation:CertificateValidation",)
 _ZONES = ("cloudflare:index/zone:Zone", "aws:route53/zone:Zone")
+_LABELS = (STS_LABEL, TLSRPT_LABEL, POLICY_HOST_LABEL)
+_CLOUDFRONT = ".cloudfront.net"
 _NAMED_BY = ("id", "arn", "bucket", "bucketName", "name")
 
 S = TypeVar("S")
@@ -72,6 +80,29 @@ class Stack:
                 if message not in self.unknown:
                     self.unknown.append(message)
 
+    def left_open(self) -> list[str]:
+        """Return in words what a rule could not judge; nothing where the stack has nothing of MTA-STS."""
+        looked_up, unknown = [*self._at.values()], [*self.unknown]
+        if not self._shows_mta_sts:
+            return []
+        if any("." in each.domain for each in self.published):
+            unknown += [
+                f"{each.resource.name}: its name is relative to a zone whose name can't be seen: give the full name"
+                for found in looked_up
+                for domain, records in found.items()
+                if "." not in domain
+                for each in records
+            ]
+        return unknown
+
+    @property
+    def _shows_mta_sts(self) -> bool:
+        return (
+            bool(self.objects or self.distributions)
+            or any(self.at(label, kind) for label in _LABELS for kind in ("TXT", "CNAME", "A"))
+            or any(each.resource_type.startswith(COMPONENT_PACKAGE) for each in self.resources)
+        )
+
     @cached_property
     def objects(self) -> list[PolicyObject]:
         """The policy objects."""
@@ -84,8 +115,28 @@ class Stack:
 
     @cached_property
     def distributions(self) -> list[Distribution]:
-        """The distributions that serve policies."""
-        return list(self.each(self.resources, lambda each: _some(distribution(each))))
+        """The distributions that serve policies: by an alias, or by a wildcard where no other has the name itself."""
+        found = list(self.each(self.resources, lambda each: _some(distribution(each, wildcards=True))))
+        named = {host for each in found for host in each.hosts}
+        others = [host for host in self._hosts_at_cloudfront() if host not in named]
+
+        def with_hosts(each: Distribution) -> Distribution:
+            hosts = [host for host in each.hosts if not host.startswith("*.")]
+            hosts += [host for host in others if f"*.{host.partition('.')[2]}" in each.hosts]
+            return replace(each, hosts=hosts)
+
+        return [each for each in map(with_hosts, found) if each.hosts]
+
+    def _hosts_at_cloudfront(self) -> list[str]:
+        """Return the policy hosts whose name leads to CloudFront, as far as can be told here."""
+        domains = [each.domain for each in self.objects if each.domain] + [*self.at(STS_LABEL, "TXT")]
+        at_host = self.at(POLICY_HOST_LABEL, "CNAME")
+
+        def elsewhere(domain: str) -> bool:
+            values = [*self.each(at_host.get(domain, []), lambda each: each.values)]
+            return bool(values) and not any(_CLOUDFRONT in value for value in values)
+
+        return [f"{POLICY_HOST_LABEL}.{domain}" for domain in dict.fromkeys(domains) if not elsewhere(domain)]
 
     @cached_property
     def published(self) -> list[Published]:
@@ -116,6 +167,10 @@ class Stack:
             for domain, each in self.each(self.records, read):
                 found.setdefault(domain, []).append(each)
         return self._at[label, kind]
+
+    def may_have(self, label: str, kind: str) -> bool:
+        """Tell whether some record of a type may be of any domain: not known yet, or relative to a zone not seen."""
+        return any("." not in domain for domain in self.at(label, kind)) or bool(self.unknown)
 
     def full_name(self, of: Record) -> str:
         """Return a record's name with its zone; where the zone's name can't be seen its id stands for it."""
@@ -185,6 +240,21 @@ class Stack:
             if each.resource_type in _CACHE_POLICIES
         }
         return next(iter(own.values())) if len(own) == 1 else None
+
+    def functions_of(self, served: Distribution) -> list[PolicyResource]:
+        """Return the functions of this stack that run before or after a policy host answers."""
+        arns = {
+            str(get(each, "functionArn") or get(each, "lambdaArn") or "")
+            for name in ("functionAssociations", "lambdaFunctionAssociations")
+            for each in get(served.behaviour, name) or []
+        }
+        # The ARN of a Lambda function at the edge ends in its version.
+        return [
+            each
+            for each in self.of_type(*_FUNCTIONS)
+            for arn in [get(each.props, "arn") or get(each.props, "functionArn")]
+            if arn and any(one == arn or one.startswith(f"{arn}:") for one in arns)
+        ]
 
     def comes_after(self, later: Resource, earlier: Resource) -> bool:
         """Tell whether the engine makes one resource only once another is made."""

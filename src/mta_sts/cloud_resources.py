@@ -64,19 +64,27 @@ _MANAGED_CACHE_POLICIES = {
 """Least, usual and longest seconds of CloudFront's managed cache policies (its documentation of them)."""
 _CODE = {
     "aws:cloudfront/function:Function": "code",
+    "aws:cloudfront/keyvaluestoreKey:KeyvaluestoreKey": "value",
+    "aws:cloudfront/keyvaluestoreKeysExclusive:KeyvaluestoreKeysExclusive": "resourceKeyValuePairs",
+    "aws:lambda/function:Function": "code",
     "aws-native:cloudfront:Function": "functionCode",
-    "cloudflare:index/workersScript:WorkersScript": "content",
     "cloudflare:index/workerScript:WorkerScript": "content",
+    "cloudflare:index/workersScript:WorkersScript": "content",
+    "cloudflare:index/workerVersion:WorkerVersion": "modules",
+    "cloudflare:index/workersKv:WorkersKv": "value",
 }
+"""What runs, or is read by what runs, at an edge: by type, the property that holds it."""
 _DISTRIBUTIONS = ("aws:cloudfront/distribution:Distribution", "aws-native:cloudfront:Distribution")
 CLOUDFLARE = ("cloudflare:index/dnsRecord:DnsRecord", "cloudflare:index/record:Record")
 _ROUTE53 = ("aws:route53/record:Record", "aws-native:route53:RecordSet")
 RECORDS = (*CLOUDFLARE, *_ROUTE53)
 """The types of DNS records that can be read."""
-_OBJECT_TYPE = re.compile(r"object|blob", re.IGNORECASE)
+_OBJECT_TYPE = re.compile(r"(?:bucket|storage|s3|r2)object|^object(?:copy)?$|blob", re.IGNORECASE)
 _MAX_AGE = re.compile(r"(?:s-maxage|max-age)\s*=\s*\"?(\d+)", re.IGNORECASE)
 _KEEP_NOTHING = re.compile(r"\b(?:no-store|no-cache|private)\b", re.IGNORECASE)
 _LARGEST_FILE = 65_536
+_LARGEST_CODE = 2**20
+_MOST_FILES = 1_000
 
 
 class UnseenError(ValueError):
@@ -370,7 +378,39 @@ def distribution(resource: Resource, *, wildcards: bool = False) -> Distribution
     return Distribution(resource, settings, hosts) if hosts else None
 
 
-def code_at_the_edge(resource: Resource) -> str | None:
-    """Return the code of a function or worker, None for any other resource."""
+def code_at_the_edge(resource: Resource) -> list[str] | None:
+    """Return the texts in a function, a worker, or a store of theirs; None for any other resource."""
     name = _CODE.get(resource.resource_type)
-    return None if name is None else str(get(resource.props, name) or "")
+    return None if name is None else list(_texts_in(get(resource.props, name), name))
+
+
+def _texts_in(value: Any, name: str) -> Iterator[str]:
+    """Yield every text in a property, at any depth: of assets and archives as well, as far as they are at hand."""
+    if isinstance(value, str):
+        yield _decoded(value) if name == "contentBase64" else value
+        if name in ("path", "contentFile"):
+            yield from _files_at(Path(value))
+    elif hasattr(value, "keys"):
+        for key in value:
+            yield from _texts_in(seen(value[key], str(key)), str(key))
+    elif hasattr(value, "__len__"):
+        for each in value:
+            yield from _texts_in(seen(each, name), name)
+    else:
+        for part in ("text", "path", "assets"):
+            yield from _texts_in(getattr(value, part, ""), part)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode(errors="replace")
+    except binascii.Error:
+        return ""
+
+
+def _files_at(path: Path) -> Iterator[str]:
+    """Yield the begin of a file, or of those in a folder; what can't be read holds nothing that could be judged."""
+    for file in [path] if path.is_file() else sorted(path.rglob("*"))[:_MOST_FILES]:
+        if file.is_file():
+            with file.open("rb") as opened:
+                yield opened.read(_LARGEST_CODE).decode(errors="replace")

@@ -27,6 +27,7 @@ UNKNOWN = UNKNOWN_STRING_VALUE
 BODY = "version: STSv1\nmode: testing\nmx: mx1.example.com\nmx: mx2.example.com\nmax_age: 604800\n"
 ENFORCE = BODY.replace("testing", "enforce")
 ARN = "arn:aws:cloudfront::111111111111:distribution/E1"
+FUNCTION_ARN = "arn:aws:cloudfront::111111111111:function/F1"
 CERTIFICATE_ARN = "arn:aws:acm:us-east-1:111111111111:certificate/1"
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 REPORTS = "v=TLSRPTv1; rua=mailto:tls-reports@example.com"
@@ -111,7 +112,10 @@ def ours() -> Stack:
             {"certificateArn": CERTIFICATE_ARN},
             values={"certificateArn": ["certificate"]},
         ),
-        "function": Made("aws:cloudfront/function:Function", {"code": "function handler(event) { return event; }"}),
+        "function": Made(
+            "aws:cloudfront/function:Function",
+            {"arn": FUNCTION_ARN, "code": "function handler(event) { return event; }"},
+        ),
         "distribution": Made(
             "aws:cloudfront/distribution:Distribution",
             {
@@ -128,6 +132,7 @@ def ours() -> Stack:
                     "targetOriginId": "policies",
                     "cachePolicyId": CACHING_DISABLED,
                     "viewerProtocolPolicy": "https-only",
+                    "functionAssociations": [{"eventType": "viewer-request", "functionArn": FUNCTION_ARN}],
                 },
                 "viewerCertificate": {
                     "acmCertificateArn": CERTIFICATE_ARN,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -28,8 +30,8 @@ from tests.policies.stacks import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
+WITH_POLICY_TEXT = Path(__file__).parent / "edge_code"
 OTHER_CACHE = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 
 
@@ -73,6 +75,11 @@ PLAIN = [
     ("policy-host-tls", "distribution", "viewerCertificate.minimumProtocolVersion", None),
     ("policy-host-no-redirect", "distribution", "defaultCacheBehavior.viewerProtocolPolicy", "redirect-to-https"),
     ("policy-host-no-redirect", "object", "websiteRedirect", "https://example.com/"),
+    ("policy-host-serves", "distribution", "enabled", False),
+    ("policy-host-serves", "distribution", "restrictions", {"geoRestriction": {"restrictionType": "whitelist"}}),
+    ("policy-host-serves", "distribution", "customErrorResponses", [{"errorCode": 403.0, "responseCode": 200.0}]),
+    ("policy-host-function", "function", "code", "return { statusCode: 301, headers: {} };"),
+    ("policy-media-type", "object", "contentEncoding", "gzip"),
     ("policy-host-caching", "distribution", "defaultCacheBehavior.cachePolicyId", OTHER_CACHE),
     ("policy-host-caching", "distribution", "defaultCacheBehavior.cachePolicyId", None),
     ("bucket-private", "block", "restrictPublicBuckets", False),
@@ -188,6 +195,19 @@ def native(stack: Stack) -> Stack:
     return stack
 
 
+POLICY_TEXT = "version: STSv1\nmode: enforce\n"
+
+
+def _code(kind: str, **props: Any) -> tuple[str, Callable[[Stack], None]]:
+    return "policy-not-in-code", lambda stack: stack.update(code=Made(kind, props))
+
+
+def _wildcard(stack: Stack) -> Stack:
+    """Let the policy host have no alias of its own."""
+    stack["distribution"].props["aliases"] = ["*.example.com"]
+    return stack
+
+
 def _behaviour(stack: Stack, **times: float) -> None:
     """Let the behaviour itself say how long an edge keeps what it has."""
     behaviour = stack["distribution"].props["defaultCacheBehavior"]
@@ -237,6 +257,42 @@ BROKEN: list[tuple[str, Callable[[Stack], Any]]] = [
     ("policy-host-caching", lambda stack: _behaviour(stack, minTtl=600.0, defaultTtl=0.0, maxTtl=0.0)),
     ("policy-host-caching", lambda stack: _behaviour(stack, maxTtl=60.0)),
     ("policy-host-caching", _kept_as_the_object_says),
+    (
+        "sts-record-single",
+        lambda stack: stack.update(other=cloudflare("_mta-sts.example.com", "CNAME", "x.example.net")),
+    ),
+    ("tlsrpt-record-single", lambda stack: stack.update(c=cloudflare("_smtp._tls.example.com", "CNAME", "x.example"))),
+    _code("aws:cloudfront/keyvaluestoreKey:KeyvaluestoreKey", value=POLICY_TEXT),
+    _code(
+        "aws:cloudfront/keyvaluestoreKeysExclusive:KeyvaluestoreKeysExclusive",
+        resourceKeyValuePairs=[{"key": "a", "value": "b"}, {"key": "policy", "value": POLICY_TEXT}],
+    ),
+    _code("aws:lambda/function:Function", code=pulumi.AssetArchive({"i.js": pulumi.StringAsset(POLICY_TEXT)})),
+    _code("aws:lambda/function:Function", code=pulumi.FileArchive(str(WITH_POLICY_TEXT))),
+    _code("cloudflare:index/workersKv:WorkersKv", value=POLICY_TEXT),
+    _code("cloudflare:index/workersScript:WorkersScript", content=POLICY_TEXT),
+    _code(
+        "cloudflare:index/workerVersion:WorkerVersion",
+        modules=[{"name": "a", "contentBase64": base64.b64encode(POLICY_TEXT.encode()).decode()}],
+    ),
+    _code(
+        "cloudflare:index/workerVersion:WorkerVersion",
+        modules=[{"name": "a", "contentFile": str(WITH_POLICY_TEXT / "policy.txt")}],
+    ),
+    (
+        "policy-host-tls",
+        lambda stack: _wildcard(stack)["distribution"].put("viewerCertificate.minimumProtocolVersion", "TLSv1"),
+    ),
+    (
+        "policy-host-no-redirect",
+        lambda stack: _wildcard(stack)["distribution"].put(
+            "defaultCacheBehavior.viewerProtocolPolicy", "redirect-to-https"
+        ),
+    ),
+    (
+        "policy-host-caching",
+        lambda stack: _wildcard(stack)["distribution"].put("defaultCacheBehavior.cachePolicyId", OTHER_CACHE),
+    ),
     ("bucket-private", _without("block")),
     ("bucket-versioned", _without("versioning")),
     ("bucket-encrypted", _without("encryption")),
@@ -299,9 +355,25 @@ def test_one_change_of_a_stack_breaks_one_rule(rule: str, change: Callable[[Stac
     assert {rule} == set(judge(stack).violations)
 
 
+WEBSITE = Made(
+    "aws:cloudfront/distribution:Distribution",
+    {"aliases": ["*.example.com"], "defaultCacheBehavior": {"viewerProtocolPolicy": "redirect-to-https"}},
+)
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        _wildcard,
+        lambda stack: stack.update(website=WEBSITE),
+        lambda stack: [
+            stack.update(website=WEBSITE, host=cloudflare("mta-sts.example.com", "CNAME", "mta-sts.example.net")),
+            stack["distribution"].put("aliases", []),
+            stack["reading"].put("policy", bucket_policy(Sid="x")),
+        ],
+        lambda stack: stack.update(
+            website=Made("aws:cloudfront/function:Function", {"arn": "x", "code": "return { statusCode: 301 };"})
+        ),
         native,
         _life_cycle(noncurrentVersionExpiration={"noncurrentDays": 366.0}),
         _life_cycle(abortIncompleteMultipartUpload={"daysAfterInitiation": 1.0}),
@@ -449,6 +521,55 @@ def test_a_body_is_read_wherever_it_stands(
     del stack["object"].props["content"]
     stack["object"].props[name] = value
     assert ("content" != name) == ("policy-valid" in judge(stack).violations)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        Made("aws:s3/bucketObject:BucketObject", {"bucket": UNKNOWN, "key": UNKNOWN, "content": "x"}),
+        Made("foo:bar:CustomObject", {"name": UNKNOWN}),
+        Made("aws:cloudfront/distribution:Distribution", {"aliases": [UNKNOWN]}),
+        Made("aws:cloudfront/function:Function", {"code": UNKNOWN}),
+        cloudflare(UNKNOWN, "TXT", "x"),
+        cloudflare(UNKNOWN, "CNAME", UNKNOWN),
+        cloudflare("example.com", "MX", UNKNOWN),
+        Made("cloudflare:index/dnsRecord:DnsRecord", {"name": UNKNOWN, "type": "CNAME", "proxied": True}),
+        Made("aws:route53/record:Record", {"name": "x", "type": UNKNOWN, "records": [UNKNOWN]}),
+    ],
+    ids=lambda made: made.type.rpartition(":")[2],
+)
+def test_a_stack_without_mta_sts_hears_nothing(made: Made) -> None:
+    """Whatever is not known in it; where there is something of MTA-STS, that it may matter is said."""
+    verdict = judge({"other": made})
+    assert ({}, {}) == (verdict.violations, verdict.unsure)
+    verdict = judge(ours() | {"other": made})
+    assert {} == verdict.violations
+    assert bool(verdict.unsure) == (made.type != "foo:bar:CustomObject")
+
+
+@pytest.mark.parametrize(
+    ("made", "rule"),
+    [
+        (cloudflare("@", "MX", "evil.example.net"), "mx-covered"),
+        (cloudflare("_mta-sts", "TXT", '"v=STSv1; id=x;"'), "sts-record-single"),
+        (cloudflare("_smtp._tls", "TXT", '"v=TLSRPTv1; rua=mailto:a@example.com"'), "tlsrpt-record-single"),
+    ],
+)
+def test_a_name_relative_to_a_zone_that_is_not_seen_is_said_to_be(made: Made, rule: str) -> None:
+    """It may be a name of the very domain."""
+    verdict = judge(ours() | {"other": made})
+    assert {} == verdict.violations
+    assert "other: its name is relative to a zone" in verdict.unsure[rule]
+
+
+@pytest.mark.parametrize(("name", "relative"), [("mx1", "@"), ("reports", "_smtp._tls")])
+def test_a_relative_record_is_not_taken_for_a_missing_one(name: str, relative: str) -> None:
+    """The only one may be the domain's."""
+    stack = ours()
+    stack[name].props["name"] = relative
+    verdict = judge(stack)
+    assert {} == verdict.violations
+    assert {"mx1": "mx-pattern-unused", "reports": "tlsrpt-present"}[name] in verdict.unsure
 
 
 @pytest.mark.parametrize("source", [pulumi.RemoteAsset("https://x.invalid/"), pulumi.FileAsset("gone"), None, "b/key"])
