@@ -346,6 +346,33 @@ def test_odd_mails_have_the_parts_that_the_standard_library_finds(raw: bytes) ->
     assert fast is None or parts_of_the_standard_library(raw) == [part.data for part in fast]
 
 
+def test_a_report_after_hundreds_of_other_parts_is_read() -> None:
+    """Parts that hold no report are no reason to look no further."""
+    parts = b"--b\r\n\r\nx\r\n" * 500 + b"--b\r\n" + PART + b"\r\n" + JSON + b"\r\n--b--\r\n"
+    assert ["Sender A"] == organizations(HEAD + parts)
+    reports = b"".join(b"--b\r\n" + PART + b"\r\n" + JSON + b"\r\n" for _ in range(201))
+    assert ["more than 200 parts in one mail"] == organizations(HEAD + reports + b"--b--\r\n")
+
+
+NESTED = b"".join(
+    b"--b%d\nContent-Type: multipart/mixed; boundary=b%d\n\n" % (level, level + 1) for level in range(250)
+)
+COSTLY = {
+    "lines": HEAD + b"--b\n\n" + b"x\n" * 1_000_000,
+    "carriage returns": HEAD + b"--b\n\n" + b"x\r" * 1_000_000,
+    "parts": HEAD + b"--b\n\nx\n" * 10_001,
+    "lines in many levels": HEAD.replace(b"=b", b"=b0") + NESTED + b"x\n" * 20_000,
+    "status blocks": b"A: b\nContent-Type: message/delivery-status\n\n" + b"a: b\n\n" * 25_000,
+}
+
+
+@pytest.mark.parametrize("raw", COSTLY.values(), ids=COSTLY.keys())
+def test_a_mail_that_would_cost_minutes_is_named_before(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The standard library takes hundreds of bytes a line, and time for each line in each part around it."""
+    monkeypatch.setattr(mail_module, "message_from_bytes", None)
+    assert ["more lines and parts in one mail than any report has"] == organizations(raw)
+
+
 def test_usual_mails_take_the_fast_way() -> None:
     """Or the tests beside this one would prove nothing."""
     for name in ("usual", "content that ends in a line end", "coded"):

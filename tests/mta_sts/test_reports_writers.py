@@ -8,14 +8,18 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from datetime import date
+from errno import ENOSPC
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from mta_sts.cli import main
 from mta_sts.commands.reports import ProgressLine
+from mta_sts.reports import collect as collect_module
 from mta_sts.reports.collect import Options, Progress, collect
 from mta_sts.reports.document import WARNINGS, document
 from mta_sts.reports.html import to_html
@@ -178,6 +182,19 @@ def test_every_form_can_be_written_to_a_file(
     assert "example.com" in (target / "file").read_text(encoding="utf-8")
     assert [target / "file"] == list(target.iterdir())
     assert capsys.readouterr().out == ""
+
+
+def test_the_document_is_printed_even_where_a_reader_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed process or a full disk loses what was read: every place is unreadable, for that reason."""
+    (tmp_path / "good.json").write_bytes(data(report()))
+    for error, reason in ((BrokenProcessPool(), "lack of memory"), (OSError(ENOSPC, "No space left"), "No space left")):
+        monkeypatch.setattr(collect_module, "_collect", Mock(side_effect=error))
+        assert main(["reports", str(tmp_path), "there", "--json"]) == 1
+        unreadable = json.loads(capsys.readouterr().out)["unreadable"]
+        assert [str(tmp_path), "there"] == [item["name"] for item in unreadable]
+        assert all(reason in item["reason"] for item in unreadable)
 
 
 WRONG = [

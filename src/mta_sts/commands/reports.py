@@ -77,8 +77,10 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.findings import MtaStsError  # noqa: PLC0415
     from mta_sts.names import normalise_host  # noqa: PLC0415
     from mta_sts.reports.collect import Options, collect  # noqa: PLC0415
-    from mta_sts.reports.containers import Limits  # noqa: PLC0415
+    from mta_sts.reports.containers import Limits, Unreadable  # noqa: PLC0415
     from mta_sts.reports.document import document  # noqa: PLC0415
+    from mta_sts.reports.parse import clean  # noqa: PLC0415
+    from mta_sts.reports.summary import Summary  # noqa: PLC0415
 
     try:
         origin = origin_of(options)
@@ -91,8 +93,13 @@ def run(options: argparse.Namespace) -> int:
     except (MtaStsError, ValueError) as error:
         print(f"mta-sts reports: {error}", file=sys.stderr)
         return EXIT_USAGE
-    with ProgressLine() as line:
-        summary = collect(options.places, reading, line.show)
+    try:
+        with ProgressLine() as line:
+            summary = collect(options.places, reading, line.show)
+    except MtaStsError as error:  # what was read is lost, and the document says so of every place
+        reason = clean("; ".join(finding.message for finding in error.findings))
+        lost = [Unreadable(clean(place, 1024), reason) for place in options.places]
+        summary = Summary(origin=origin.method, unreadable=lost)
     text = _written(document(summary), options.form)
     if options.output:
         try:

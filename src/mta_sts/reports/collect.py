@@ -72,11 +72,27 @@ def collect(
 ) -> Summary:
     """Read every report at `places` (files, folders, `s3://bucket/prefix`) into one summary.
 
-    What can't be read is in `unreadable` by name and reason. Raises MtaStsError (`reader-ended`) if a reader
-    process dies, since then nobody knows what is missing.
+    What can't be read is in `unreadable` by name and reason. Raises MtaStsError if a reader process dies
+    (`reader-ended`) or there is no room for what was read (`no-room`): then nobody knows what is missing.
     """
     options = options or Options()
     summary = Summary(origin=options.origin.method)
+    try:
+        _collect_into(summary, places, options, progress)
+    except BrokenProcessPool as error:
+        finding = Finding("reader-ended", "", "a process that read reports was ended, perhaps for lack of memory")
+        raise MtaStsError("the reports could not be read", [finding]) from error
+    except OSError as error:
+        finding = Finding("no-room", "", f"temporary files: {error.strerror}; let TMPDIR name a folder with room")
+        raise MtaStsError("the reports could not be read", [finding]) from error
+    summary.unreadable.sort()
+    summary.digests.sort()
+    return summary
+
+
+def _collect_into(
+    summary: Summary, places: Iterable[str], options: Options, progress: Callable[[Progress], None] | None
+) -> None:
     with tempfile.TemporaryDirectory(prefix="mta-sts-reports-") as name, ExitStack() as stack:
         folder = Path(name)
         work = _work(places, summary, options.limits.document)
@@ -86,14 +102,7 @@ def collect(
         if jobs > 1 and len(first) == _WORTH_A_PROCESS:
             # "spawn" is the one start method that is safe beside threads, on every system.
             pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
-        try:
-            _collect(chain(first, work), folder, options, summary, mapper=_mapper(pool, jobs), progress=progress)
-        except BrokenProcessPool as error:
-            finding = Finding("reader-ended", "", "a process that read reports was ended, perhaps for lack of memory")
-            raise MtaStsError("the reports could not be read", [finding]) from error
-    summary.unreadable.sort()
-    summary.digests.sort()
-    return summary
+        _collect(chain(first, work), folder, options, summary, mapper=_mapper(pool, jobs), progress=progress)
 
 
 def _collect(

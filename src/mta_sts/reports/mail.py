@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _MAX_PARTS = 200
 _MAX_NESTING = 20
+_MAX_LINE_ENDS = 1_000_000
+_MAX_BOUNDARY_LINES = 10_000
+_MAX_EFFORT = 5_000_000
+"""Lines times nested parts: the standard library compares each line with each boundary around it."""
+_STATUS_EFFORT = 100
 _FIRST_LINE = re.compile(rb"[A-Za-z][A-Za-z0-9_.-]*:")
 _HEADER_BLOCK = re.compile(rb"(?:[\x21-\x39\x3b-\x7e]+:[^\n]*\n(?:[ \t][^\n]*\n)*)*")
 _FLAT = re.compile(rb"multipart/(?:report|mixed|related)[ \t\r\n]*;", re.IGNORECASE)
@@ -47,12 +52,23 @@ def report_parts(data: bytes) -> list[Part]:
     """Return the parts of a mail that may hold a report; raises ReportError where none does."""
     parts = _flat_parts(data)
     if parts is None:
+        _refuse_costly(data)
         parts = list(_any_parts(message_from_bytes(data), "", "", forwarded=False, depth=0))
     if len(parts) > _MAX_PARTS:
         raise ReportError(f"more than {_MAX_PARTS} parts in one mail")
     if not parts:
         raise ReportError("a mail without a TLS report")
     return parts
+
+
+def _refuse_costly(data: bytes) -> None:
+    """Raise ReportError for what would cost the standard library minutes or hundreds of megabytes."""
+    lower = data.lower()
+    line_ends = data.count(b"\n") + data.count(b"\r")
+    nested = lower.count(b"boundary") + lower.count(b"message/") + _STATUS_EFFORT * lower.count(b"/delivery-status")
+    boundary_lines = data.count(b"\n--") + data.count(b"\r--")
+    if line_ends > _MAX_LINE_ENDS or boundary_lines > _MAX_BOUNDARY_LINES or line_ends * nested > _MAX_EFFORT:
+        raise ReportError("more lines and parts in one mail than any report has")
 
 
 def header_fields(headers: bytes, name: bytes) -> list[bytes]:
@@ -86,7 +102,7 @@ def _flat_parts(data: bytes) -> list[Part] | None:
         return None
     domain = _text(header_fields(headers, b"tls-report-domain"))
     submitter = _text(header_fields(headers, b"tls-report-submitter"))
-    pieces = data[len(headers) :].split(b"\n--" + boundary)
+    pieces = data[len(headers) :].split(b"\n--" + boundary, _MAX_PARTS + 2)
     parts: list[Part] = []
     for piece in pieces[1:]:
         line = _AFTER_BOUNDARY.match(piece)
@@ -152,7 +168,7 @@ def _any_parts(message: Any, domain: str, submitter: str, *, forwarded: bool, de
     payload = message.get_payload()
     if isinstance(payload, list):
         forwarded = forwarded or kind.startswith("message/")
-        for part in payload[: _MAX_PARTS + 1]:
+        for part in payload:
             yield from _any_parts(part, domain, submitter, forwarded=forwarded, depth=depth + 1)
         return
     content = message.get_payload(decode=True)
