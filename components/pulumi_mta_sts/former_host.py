@@ -11,8 +11,10 @@ from mta_sts import Finding, Mode, MtaStsError, Policy, Severity
 from mta_sts.domain_config import DomainConfig
 from mta_sts.fetch import fetch_policy_async, tls_context
 from mta_sts.ledger import ID_METADATA, LiveId
+from pulumi_mta_sts import dns
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.stack_state import distribution_with
 
 _FETCH_LIMIT = 20.0
 
@@ -30,16 +32,73 @@ def served_now(configs: Sequence[DomainConfig]) -> dict[str, Serving]:
 
     `configs` are those of which the bucket knows nothing yet.
     """
-    claiming = [config.domain for config in configs if config.mode is Mode.ENFORCE and _enforces(config)]
+    return _look_at([config.domain for config in configs if config.mode is Mode.ENFORCE and _enforces(config)])
+
+
+def _look_at(domains: Sequence[str]) -> dict[str, Serving]:
     known: dict[str, Serving] = once_a_run(("served-before",), dict)
-    missing = [domain for domain in claiming if domain not in known]
+    missing = [domain for domain in domains if domain not in known]
 
     async def gather() -> list[Serving]:
         return await asyncio.gather(*map(_look, missing))
 
     if missing:
         known.update(zip(missing, _sync_await(gather()), strict=True))
-    return {domain: known[domain] for domain in claiming}
+    return {domain: known[domain] for domain in domains}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A policy host's name that is to lead elsewhere: its record as it is, the new target, the policy to be served.
+
+    The target is empty where that host is yet to be made.
+    """
+
+    domain: str
+    record: dns.LiveRecord
+    target: str
+    policy: Policy
+    braking: bool
+    """Whether the change may be the brake, as far as the ledger tells."""
+
+
+def move_findings(moves: Sequence[Move]) -> dict[str, Finding]:
+    """Return by domain what is to be said of the moves: an error where senders would meet two policies in one update.
+
+    Until caches forget the old address, some fetch there, whatever the id says. Where the same policy is served, or
+    nothing, that does no harm; there, and for the brake, `barriers.edge_serves` waits out the old address.
+    """
+    served = _look_at([move.domain for move in moves])
+    return {move.domain: _move_finding(move, served[move.domain].policies) for move in moves}
+
+
+def _move_finding(move: Move, served: Sequence[Policy]) -> Finding:
+    host, ttl = f"mta-sts.{move.domain}", dns.effective_ttl(move.record.ttl)
+    moving = (
+        f"{host} leads to {move.record.content} and moves to {move.target or 'a policy host that is yet to be made'}"
+    )
+    others = [policy for policy in served if meaning(policy) != meaning(move.policy)]
+    if not others or (move.braking and others[0].mode is Mode.ENFORCE):
+        message = f"{moving}; keep the former host until {ttl} s after that, some senders are led there until then"
+        return Finding("policy-host-moves", "host", message, Severity.WARNING)
+    now = others[0]
+    on = distribution_with(host, move.target)
+    steps = [f"declare what is served now (mode {now.mode}, mx {', '.join(now.mx) or 'none'}, max_age {now.max_age})"]
+    if on or move.record.content.endswith(".cloudfront.net"):
+        name = f"this stack's {on}" if on else f"the distribution {move.record.content}"
+        steps.append(
+            f"take the alias {host} off {name}, at CloudFront: an alias can be on one distribution only (until the "
+            "next step is done nobody can fetch the policy; senders go on with the one that they hold)"
+        )
+    steps += [
+        "update: the new host serves the same policy, and the name moves",
+        f"{ttl} s later publish the new policy, and only then take the former host away",
+    ]
+    message = (
+        f"{moving}, where the policy is to be another: senders would meet both in one update. Nothing was changed; in "
+        f"steps: {'; '.join(f'({number}) {step}' for number, step in enumerate(steps, 1))}"
+    )
+    return Finding("policy-host-moves", "host", message)
 
 
 def not_live(config: DomainConfig, live_id: LiveId | None, serving: Serving) -> list[Finding]:
@@ -82,11 +141,11 @@ def meaning(policy: Policy | None) -> object:
 
 
 async def _look(domain: str) -> Serving:
-    import dns.exception  # noqa: PLC0415  heavy, and few domains are adopted in enforce
+    import dns.exception as of_dns  # noqa: PLC0415  heavy, and few domains are adopted in enforce or moved
 
     try:
         addresses = await outside().addresses(f"mta-sts.{domain}")
-    except dns.exception.DNSException as error:
+    except of_dns.DNSException as error:
         return Serving(problems=[" ".join(str(error).split())])
     context = tls_context(outside().ca_file)
     answers = await asyncio.gather(

@@ -44,7 +44,7 @@ from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
 from pulumi_mta_sts.preflight import not_ready, seen_now
-from pulumi_mta_sts.stack_state import in_state
+from pulumi_mta_sts.stack_state import distribution_target, in_state
 
 _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
@@ -109,6 +109,14 @@ class JudgedHost:
     findings: Sequence[Finding] = ()
     protected: bool = False
     """Whether senders may hold an enforce policy that it has served."""
+    target: str | None = None
+    """What `mta-sts` is to lead to, where that is given as plain text."""
+    distribution: str = ""
+    """The name in the program of the distribution that is the target, else."""
+
+    def known_target(self) -> str | None:
+        """Return what `mta-sts` is to lead to: empty where that is yet to be made, None where it can't be told."""
+        return self.target or (distribution_target(self.distribution) if self.distribution else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +224,13 @@ def judge(
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
-        per_domain[index] = _overridden(result, [*per_domain[index], *findings], unread)
-        warn(config.domain, per_domain[index])
+        per_domain[index] += findings
+    moving = former_host.move_findings(_moves(judged, host))
+    for index, each in enumerate(judged):
+        domain = each.config.domain
+        findings = [*per_domain[index], *([moving[domain]] if domain in moving else [])]
+        per_domain[index] = _overridden(each, findings, unread)
+        warn(domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
     if all(_needs_no_ledger(each) for each in judged):
         unread = [_as_warning(finding) for finding in unread]
@@ -233,6 +246,28 @@ def judge(
     ]
     raise_together(found, brakes, ways_out)
     return judged
+
+
+def _moves(judged: Sequence[Judged], host: JudgedHost) -> list[former_host.Move]:
+    """Return which policy hosts of ours move while the id changes.
+
+    Where the target is not given, the id that senders see was published by the bucket's own distribution, or the state
+    is asked which one that is: this leaves a trace in the plan, so only for an id that the bucket does not know.
+    """
+    changing = {
+        each.config.domain: (each, record)
+        for each in judged
+        if each.live_id is not None and not each.unchanged
+        for record in [each.existing.get("policy-host")]
+        if record is not None and record.ours
+        if host.target or each.live_id.id not in {version.id for version in each.versions}
+    }
+    target = host.known_target() if changing else None
+    return [
+        former_host.Move(domain, record, target, parse_policy(each.body), each.braking)
+        for domain, (each, record) in changing.items()
+        if target is not None and record.content != target
+    ]
 
 
 def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[MxEntry]:
@@ -558,7 +593,8 @@ def _history_lost(config: DomainConfig, record: dns.LiveRecord) -> Finding:
     message = (
         f"{record} was made here, but the policy host's bucket holds no policy of {config.domain}: what senders hold "
         "is unknown (another bucket, or one that was emptied). Give the bucket that served it; or, to move to this "
-        f"one, run `mta-sts adopt {config.domain}` and put in the `history` that it prints"
+        f"one, run `mta-sts adopt {config.domain}`, put in the `history` that it prints, and leave the policy as it is "
+        "until the name has moved (docs/runbook.md)"
     )
     severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
     return Finding("history-lost", "host", message, severity)

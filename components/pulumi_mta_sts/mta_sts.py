@@ -108,7 +108,7 @@ class MtaSts(pulumi.ComponentResource):
             "domains": [{"domain": args.get("domain", ""), "zone": args.get("zone"), "zone_id": args.get("zone_id")}],
             "tags": args.get("tags"),
         }
-        host = JudgedHost(shared["bucket"]) if shared else judge_host(host_name, host_args, opts, path="")
+        host = _judged(shared) if shared else judge_host(host_name, host_args, opts, path="")
         (judged,) = judge([args], host, opts, path="")
         config = judged.config
         found: list[Finding] = []
@@ -207,6 +207,12 @@ class MtaSts(pulumi.ComponentResource):
                 "removable_from": self.removable_from,
             }
         )
+
+
+def _judged(shared: SharedHost) -> JudgedHost:
+    """Return what is known of a shared host; a target that flows from its resources was known to whoever judged all."""
+    target = shared["target"]
+    return JudgedHost(shared["bucket"], target=target.rstrip(".").lower() if isinstance(target, str) else None)
 
 
 def _shown(config: DomainConfig) -> dict[str, Any]:

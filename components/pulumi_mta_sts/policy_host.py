@@ -185,7 +185,7 @@ def judge_host(
             "first name; serve these domains together with a shorter one"
         )
         findings.append(Finding("certificate-name-too-long", "domains", message))
-    return JudgedHost(bucket, zone_ids, findings, protected)
+    return JudgedHost(bucket, zone_ids, findings, protected, distribution=f"{name}-distribution")
 
 
 def _still_held(

@@ -11,6 +11,7 @@ from pulumi_mta_sts.live import once_a_run
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _RECORD = "mta-sts:index:MtaSts$cloudflare:index/dnsRecord:DnsRecord"
 _CERTIFICATE = "$aws:acm/certificate:Certificate"
+_DISTRIBUTION = "$aws:cloudfront/distribution:Distribution"
 
 
 def names_in_state() -> frozenset[str]:
@@ -46,6 +47,24 @@ def certificate_in_state(name: str) -> frozenset[str]:
         return frozenset()
     names = [certificate.get("domainName"), *(certificate.get("subjectAlternativeNames") or ())]
     return frozenset(str(each) for each in names if each)
+
+
+def distribution_target(name: str) -> str | None:
+    """Return the target of a distribution of this stack's state: empty where it is not there, None if unreadable."""
+    try:
+        return str(_of(_DISTRIBUTION).get(name, {}).get("domainName") or "").lower()
+    except MtaStsError:
+        return None
+
+
+def distribution_with(alias: str, but: str) -> str:
+    """Return the name of a distribution of this stack's state that has an alias and another target, else nothing."""
+    try:
+        distributions = _of(_DISTRIBUTION).items()
+    except MtaStsError:
+        return ""
+    having = [name for name, one in distributions if alias in (one.get("aliases") or ()) and one["domainName"] != but]
+    return next(iter(having), "")
 
 
 def _of(kind: str) -> dict[str, Mapping[str, Any]]:

@@ -36,10 +36,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     async def mail_addresses(host: str) -> list[tuple[str, int]]:
         return [("192.0.2.25", 25)] if host not in fresh.mail_hosts or fresh.mail_hosts[host] else []
 
+    async def no_addresses(_: str) -> list[tuple[str, int]]:
+        return []
+
     # A test reaches no mail host; what is made of what they show is in test_preflight.
     monkeypatch.setattr("pulumi_mta_sts.preflight.start_session", start_session)
     before = outside()
-    use(replace(before, mail_addresses=mail_addresses))
+    use(replace(before, mail_addresses=mail_addresses, addresses=no_addresses))
     yield fresh
     use(before)
 

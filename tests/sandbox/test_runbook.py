@@ -6,22 +6,25 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pulumi_mta_sts import MtaSts, PolicyHost
 
 from mta_sts import parse_policy
 from mta_sts.review.plan import read_plan
 from mta_sts.review.verdict import review
+from sandbox.deployment import Deployment
 from sandbox.senders import TEMPERAMENTS, sender_in
+from tests.sandbox.clouds import Clouds
 from tests.sandbox.conftest import REASON
 from tests.sandbox.test_main_job import GOOGLE, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sandbox.deployment import Deployment
+    from sandbox.deployment import Outcome
     from sandbox.world.client import World
     from tests.sandbox.conftest import Cloudflare
 
@@ -117,3 +120,54 @@ def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
     later = deployment.up()
     assert later.ok, later.errors
     assert [] == later.changes
+
+
+def test_the_policy_host_moves_in_the_steps_that_the_refusal_names(
+    world: World, cloudflare: Cloudflare, tmp_path: Path
+) -> None:
+    """With another policy it is refused before anything is made; with the same one, after the alias, it moves."""
+    config = tmp_path / "Pulumi.sandbox.yaml"
+    config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
+    domain = OWN | {"mode": "testing"}
+
+    def up(target: str = "", **changed: Any) -> Outcome:
+        def program() -> None:
+            host = PolicyHost("former", {"domains": [{"domain": "example.com"}]})
+            former = {"bucket": host.bucket_name, "target": host.target}
+            here = {"bucket": "policies-new", "target": target} if target else former
+            MtaSts("mail", domain | changed | {"host": here})
+
+        return Deployment(world, program, config=config).up()
+
+    first = up()
+    assert first.ok, first.errors
+    sender = sender_in(world, TEMPERAMENTS["diligent"])
+    assert "delivered" == sender.deliver("example.com").outcome
+    clouds = Clouds(world)
+    (old,) = clouds.cloudfront.list_distributions()["DistributionList"]["Items"]
+    arguments = (clouds.certificate("example.com", "mta-sts.example.com"), [], clouds.bucket("policies-new"))
+    new = clouds.distribution("new", *arguments, function=clouds.function("new"), access=clouds.access_control("new"))
+    clouds.allow("policies-new", new["ARN"])
+
+    longer = {"max_age": 172_800}
+    events = len(world.timeline())
+    refused = up(new["DomainName"], **longer)
+    assert f"leads to {old['DomainName'].lower()} and moves to {new['DomainName'].lower()}" in refused.errors
+    assert "(2) take the alias mta-sts.example.com off this stack's former-distribution" in refused.errors
+    assert [] == [step for step in refused.changes if not step.type.startswith("pulumi:")]
+    assert events == len(world.timeline())
+
+    for one, aliases in ((old, []), (new, ["mta-sts.example.com"])):
+        answer = clouds.cloudfront.get_distribution_config(Id=one["Id"])
+        changed = answer["DistributionConfig"] | {"Aliases": {"Quantity": len(aliases), "Items": aliases}}
+        clouds.cloudfront.update_distribution(Id=one["Id"], IfMatch=answer["ETag"], DistributionConfig=changed)
+        assert "delivered" == sender.deliver("example.com").outcome
+    moved = up(new["DomainName"])
+    assert moved.ok, moved.errors
+    (record,) = cloudflare.records("example.com", "mta-sts.example.com")
+    assert new["DomainName"].lower() == record["content"].lower()
+    assert "delivered" == sender.deliver("example.com").outcome
+    world.advance(300)
+    changed = up(new["DomainName"], **longer)
+    assert changed.ok, changed.errors
+    assert "max_age: 172800" in sender.deliver("example.com").body
