@@ -207,6 +207,14 @@ def test_github_finds_nothing_to_link(text: str, never: str) -> None:
     assert never not in shown
 
 
+@pytest.mark.parametrize("text", ["_a_", "__a__", "*a*", "~~a~~", "$a$", "&lt;b&gt;", "[a](b)", "a|b", "<b>"])
+def test_what_means_something_in_markdown_is_escaped(text: str) -> None:
+    """Each such character has its backslash; an underscore within a word needs none."""
+    escaped = _escaped(text)
+    assert text == re.sub(r"\\(.)", r"\1", escaped)
+    assert not re.search(r"(?<!\\)[*~$&<>|\[\]]|(?<![\\a-z])_", escaped)
+
+
 def test_what_a_plan_holds_never_becomes_markup() -> None:
     """Names and texts are the pull request's: no mention, link, image, table, diagram or fence comes out of them."""
     evil = "a|b](http://x) @team <img src=x> ```\n```"

@@ -477,7 +477,7 @@ def _escaped(text: str) -> str:
 def _escaped_prose(text: str) -> str:
     escaped = re.sub(r"([\\|<>\[\]*#&~$])", r"\\\1", text)
     # `_` between letters is no emphasis, at the beginning of a word it is.
-    return _LINKS.sub(lambda found: f"{found[0]}{_NOTHING}", re.sub(r"(?<!\w)_", r"\\_", escaped))
+    return _LINKS.sub(lambda found: f"{found[0]}{_NOTHING}", re.sub(r"(?<![^\W_])_", r"\\_", escaped))
 
 
 _NOTHING = "\N{ZERO WIDTH SPACE}"
