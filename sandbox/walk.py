@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +72,8 @@ class Walk:
         self._inbox = Inbox(folder / "reports", _INBOX_HOST)
         self._senders = [ReportingSender(world, f"{name}.example", kind) for name, kind in TEMPERAMENTS.items()]
         self._evidence = self._project / "stacks" / "evidence" / f"{DOMAIN}.json"
-        self._testing_body = folder / "mta-sts.txt"
+        self._plan = folder / "plan.json"
+        self._ports = folder / "ports.json"
         self._fixed_on = ""
         self._stack.parent.mkdir(parents=True)
         for name in ("Pulumi.yaml", "__main__.py", "stacks/schema.json"):
@@ -87,6 +89,7 @@ class Walk:
         self.fix_and_wait()
         self.evidence_is_enough()
         self.promote()
+        self.review_says_safe()
         self.enforce()
         self.enforced_mail_keeps_away_from_a_wrong_host()
 
@@ -96,8 +99,7 @@ class Walk:
         done = Deployment(self._world, self._project, stack="walk").up()
         self._expect(done.ok, done.errors)
         self._expect(not problems(self._world, DOMAIN), "what is published is whole")
-        self._testing_body.write_bytes(self._served())
-        self._show(self._testing_body.read_text(encoding="utf-8"))
+        self._show(self._served().decode())
 
     def send_while_one_host_is_wrong(self) -> None:
         """Let days pass in which one host shows a certificate for another name; testing holds no mail back."""
@@ -146,13 +148,19 @@ class Walk:
         self._expect(code == 0 and f"# Enforce MTA-STS for {DOMAIN}" in said, "promoted")
         self._expect(self._stack.read_text(encoding="utf-8") == set_mode(STACK, 0, "enforce"), "only the mode changed")
 
-    def enforce(self) -> None:
-        """Preview, update, and let every sender deliver."""
-        self._title("`pulumi preview`, then `pulumi up`: enforce is live, and mail arrives")
-        deployment = Deployment(self._world, self._project, stack="walk")
-        planned = deployment.preview()
+    def review_says_safe(self) -> None:
+        """Plan, and let the pull request's review judge the plan."""
+        self._title("`pulumi preview`, then `mta-sts review` of the plan: safe, and on what it rests")
+        planned = Deployment(self._world, self._project, stack="walk").preview_json(self._plan)
         self._expect(planned.ok, planned.errors)
-        self._say(f"  planned: {planned.summary()}: {', '.join(step.name for step in planned.changes)}")
+        code, said = self._run(["review", str(self._plan)])
+        self._expect(code == 0 and f"{DOMAIN}: safe" in said, "the plan is safe")
+        self._expect("told by diligent.example; " in said, "the review names who signed the evidence")
+
+    def enforce(self) -> None:
+        """Update, and let every sender deliver."""
+        self._title("`pulumi up`: enforce is live, and mail arrives")
+        deployment = Deployment(self._world, self._project, stack="walk")
         done = deployment.up()
         self._expect(done.ok, done.errors)
         self._expect(deployment.preview().changes == [], "a second preview plans nothing")
@@ -192,9 +200,12 @@ class Walk:
         return delivery
 
     def _make_evidence(self, *more: str) -> tuple[int, str]:
+        self._ports.write_text(json.dumps(self._world.port_map()), encoding="utf-8")
+        places = self._world.endpoints
         return self._run(
             ["evidence", DOMAIN, "--reports", str(self._inbox.folder), "--trust-authserv", _INBOX_HOST,
-             "--policy", str(self._testing_body), "-o", str(self._evidence), *more]
+             "--resolver", f"{places.dns['address']}:{places.dns['port']}", "--ca-file", places.ca_file,
+             "--port-map", str(self._ports), "-o", str(self._evidence), *more]
         )  # fmt: skip
 
     def _promote(self) -> tuple[int, str]:

@@ -234,9 +234,7 @@ def _evidence(
             "days_with_reports": len(clean_days),
             "successful_sessions": sum(counted.days[day].successful for day in clean_days),
             "organizations": _independent(reporters, vouched=vouching is not None),
-            "told_by": [
-                f"{who.signer or 'no signature'}: {_plain_name(who.organization)}" for who in sorted(reporters)
-            ],
+            "told_by": sorted(map(_told, reporters)),
         },
         "sessions": {"successful": counted.tally.successful, "failed": counted.tally.failed},
         "organizations": [
@@ -329,9 +327,13 @@ def _independent(reporters: Iterable[SenderKey], *, vouched: bool) -> int:
     return len(names) if vouched else min(len(names), len(domains))
 
 
-def _plain_name(name: str) -> str:
-    """Return a name that a stranger chose, without what could pass for the end of it in a list."""
-    return " ".join(re.sub(r"[^\w.&'-]+", " ", name).split())[:60]
+def _told(who: SenderKey) -> str:
+    """Return who reports: the domain that signed, then the name it gives itself, if it is another.
+
+    The name is a stranger's choice: what could pass for its end in a list is left out.
+    """
+    name = " ".join(re.sub(r"[^\w.&'-]+", " ", who.organization).split())[:60]
+    return who.signer if who.signer == name.casefold() else f"{who.signer or 'no signature'}: {name}"
 
 
 def _next_day(day: date) -> str:
@@ -438,7 +440,8 @@ def shown_window(window: Mapping[str, Any]) -> str:
         )
         for number in [float(window.get(name) or 0)]
     )
-    told_by = [str(each) for each in window.get("told_by") or ["nobody"]]
+    named = window.get("told_by")
+    told_by = [str(each) for each in named] if isinstance(named, list) and named else ["nobody"]
     more = f" and {len(told_by) - _TOLD} more" if len(told_by) > _TOLD else ""
     return (
         f"evidence from {window.get('clean_from')} to {window.get('last_day')}: {sessions}, {organizations}, {days}, "

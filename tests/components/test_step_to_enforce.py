@@ -72,7 +72,7 @@ def test_evidence_lets_it_pass_and_preview_shows_what_it_is(world: World, eviden
     for given in (evidence, floats):
         run = deploy(world, lambda given=given: MtaSts("mail", ENFORCE | {"evidence": given}), preview=True)
         (shown,) = run.warnings
-        assert "80 sessions, 2 senders, 8 days, told by one.example: one.example; two.example" in shown
+        assert "80 sessions, 2 senders, 8 days, told by one.example; two.example" in shown
         assert "mode: enforce" in run["mail-policy"].inputs["content"]
 
 

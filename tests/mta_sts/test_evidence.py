@@ -648,7 +648,7 @@ def test_the_command_writes_the_file_and_says_whether_it_is_enough(
     assert run(tmp_path) == 0
     out = capsys.readouterr().out
     assert "enough for enforce" in out
-    assert "2 senders, 8 days, told by one.example: one.example; two.example: two.example." in out
+    assert "2 senders, 8 days, told by one.example; two.example." in out
     assert "a backup, is not tested by them" in out
     assert [] == judge(load_evidence(tmp_path / "out/e.json"))
     spoil(tmp_path / "in", policy(failed=1, details=[failure()]))

@@ -86,7 +86,7 @@ def test_on_evidence_the_stack_is_edited_and_the_evidence_attached(
         "| one.example | one.example | 40 | 0 |",
         "604800",
         "| failures | none",
-        "told by one.example: one.example; two.example",
+        "told by one.example; two.example",
         "a backup, is not tested",
     ):
         assert words in out
