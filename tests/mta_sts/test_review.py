@@ -404,6 +404,9 @@ def test_a_plan_without_what_stays_the_same_is_unknown_with_the_command() -> Non
     domain = judged(steps, changeSummary={"same": 2, "update": 2})
     assert (Grade.UNKNOWN, ["plan-incomplete"]) == (domain.grade, rules(domain))
     assert "--show-sames" in domain.reasons[0].way_out
+    comment = [step("sts", DNS, txt("one"), txt("one") | {"comment": "x"})]
+    unchanged = judged(comment, changeSummary={"same": 2, "update": 1})
+    assert (Grade.UNKNOWN, False) == (unchanged.grade, unchanged.changes)
 
 
 def test_mx_records_alone_tell_nothing_of_mta_sts() -> None:

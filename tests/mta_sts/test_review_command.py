@@ -299,6 +299,60 @@ def test_a_byte_order_mark_is_no_harm() -> None:
     assert "safe" == review([read_plan("plan", codecs.BOM_UTF8 + document(SAFE))]).grade
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"steps": []}, "did not sum up"),
+        ({"steps": [], "changeSummary": None}, "did not sum up"),
+        ({"config": {}}, "did not sum up"),
+        ({"duration": 1}, "did not sum up"),
+        ({"steps": SAFE}, "did not sum up"),
+        ({"changeSummary": {"update": 1}}, "of 1 update steps that the engine counts the plan shows 0"),
+        ({"steps": SAFE, "changeSummary": {"same": 2, "update": 2, "delete": 3}}, "of 3 delete steps"),
+        ({"steps": [], "changeSummary": {"create": "x"}}, "of x create steps"),
+        ({"steps": SAFE, "changeSummary": {"same": 2}, "maybeCorrupt": True}, "may be corrupt"),
+        ({"steps": [], "planned_values": {}, "format_version": "1"}, "a Terraform plan"),
+    ],
+)
+def test_a_plan_that_is_not_whole_is_never_safe(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    """One that was stopped is as well-formed as one that was not: the engine sums up last."""
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert 2 == main(["review", str(file), "--output", str(tmp_path / "review.txt")])
+    assert said in (tmp_path / "review.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("op", "lost"), [("update", "oldState"), ("same", "oldState"), ("update", "newState")])
+def test_a_state_that_its_operation_implies_may_not_be_missing(op: str, lost: str) -> None:
+    """A change without what was before would read as something new."""
+    steps = json.loads(json.dumps(SAFE))
+    step = next(each for each in steps if each["op"] == op)
+    del step[lost]
+    found = review([plan(steps)])
+    assert "unknown" == found.grade
+    assert f"the state of {step['urn'].rpartition('::')[2]}" in found.problems[0]
+
+
+@pytest.mark.parametrize("how", ["as one step", "as those that it takes"])
+def test_a_replacement_counts_as_one(how: str) -> None:
+    """However the plan was recorded; what is read only is counted and not shown."""
+    old = policy("mx1.example.com")
+    ops = ["replace"] if how == "as one step" else ["create-replacement", "replace", "delete-replaced"]
+    steps = [step("policy", OBJECT, old, old, op=op) for op in ops]
+    summary = {"same": 0, "replace": 1, "read": 7}
+    assert [] == plan(steps, changeSummary=summary).failed
+    assert plan(steps, changeSummary=summary | {"replace": 2}).failed
+
+
+def test_what_changes_too_much_to_be_held_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stays the same, and is not read, takes no room."""
+    monkeypatch.setattr(of_plan, "MOST_CHANGED", 100)
+    values = {"a": list(range(500))}
+    assert read_plan("plan.json", document([step("k", "aws:kms/key:Key", values, values)])).steps
+    with pytest.raises(PlanError, match="split the stack"):
+        read_plan("plan.json", document([step("k", "aws:kms/key:Key", values, values | {"b": 1})]))
+
+
 def test_a_stream_that_ends_too_early_is_unknown() -> None:
     """The engine's summary is missing."""
     found = review([read_plan("plan", b'{"sequence": 0, "timestamp": 1, "preludeEvent": {"config": {}}}\n')])

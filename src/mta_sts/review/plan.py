@@ -1,22 +1,34 @@
 """What the Pulumi engine means to do: `pulumi preview --json`, as one document or as a stream of events.
 
-Everything that a review has no use for is thrown away at once, so that a plan of many megabytes takes little memory.
+It is read a step at a time, and what a review has no use for is thrown away at once, so that a plan of many megabytes
+takes little memory.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from io import BytesIO
+from sys import intern
 from typing import TYPE_CHECKING, Any, TypeGuard
+
+from mta_sts.review.json_document import Document, JsonError
+from mta_sts.review.words import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 LARGEST_PLAN = 256 * 2**20
 """Bytes; a plan of 1,000 domains has some 60 million."""
+LARGEST_VALUE = 8 * 2**20
+"""Bytes of one step, or of anything else that is read at once: in memory a value can take thirty times its text."""
 RECORD_WITH = "pulumi preview --json --show-sames"
 """The command that records a plan rightly."""
+
+MOST_CHANGED = 5_000_000
+"""Values in all resources that change: as many as take half a GiB of memory."""
 
 _NOT_YET = frozenset({"create", "create-replacement", "import-replacement"})
 """Operations on what is not there before the update."""
@@ -27,16 +39,24 @@ _STAYS = frozenset({"same", "read", "import"})
 """Operations that leave a resource as it is; an imported one stood there already, made by somebody else."""
 _CHANGES = frozenset({"update", "replace", "read-replacement"})
 _KNOWN = _NOT_YET | _GOES | _LOGICAL | _STAYS | _CHANGES
+_IMPLIES_OLD = _GOES | {"same", "update", "replace"}
+_IMPLIES_NEW = _NOT_YET | {"same", "update", "replace", "import"}
+_NOT_SHOWN = frozenset({"same", "read", "read-replacement", "read-discard", "refresh"})
+"""Operations that a summary may count and a plan leave out; what stays the same is looked at by itself."""
+_READ_AS_IT_STANDS = re.compile(r"record|distribution|object|blob|zone|bucket|cachePolicy|^mta-sts:", re.IGNORECASE)
+"""Types that are read also where nothing changes of them; of others only what depends on what is kept."""
 _ELSEWHERE = {
     "terraform_version": "a Terraform plan",
     "format_version": "a Terraform plan",
     "resource_changes": "a Terraform plan",
     "deployment": "a stack's exported state",
+    "planned_values": "a Terraform plan",
     "resourcePlans": "an update plan (`--save-plan`)",
     "Resources": "a CloudFormation template",
     "AWSTemplateFormatVersion": "a CloudFormation template",
 }
 _PARTS_OF_URN = 4
+_OF_A_PLAN = frozenset({"config", "diagnostics", "duration", "changeSummary", "maybeCorrupt"})
 _EVENT = re.compile(r"[a-zA-Z]+Event$")
 _SAID_BY_US = re.compile(r"\[[a-z]+(?:-[a-z0-9]+)+\]\s*\Z")
 """How the components end what they say (`mta_sts.findings.Finding`)."""
@@ -119,8 +139,6 @@ class Plan:
 
 def read_plan(source: str, data: bytes) -> Plan:
     """Return the plan in these bytes; raises PlanError for anything else."""
-    import orjson  # noqa: PLC0415  not for --help
-
     if len(data) > LARGEST_PLAN:
         raise PlanError(
             f"{source} has {len(data) // 2**20} MiB, and a plan may have {LARGEST_PLAN // 2**20}: split the stack"
@@ -133,83 +151,91 @@ def read_plan(source: str, data: bytes) -> Plan:
             f"PowerShell 7, or with cmd /c '{RECORD_WITH} > plan.json'"
         )
     data = data.removeprefix(codecs.BOM_UTF8)
+    if _begins_with_event(data):
+        return _from_events(source, _events(source, data))
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        if _first_event(data) is not None:
-            return _from_events(source, _events(source, data))
+        return _from_document(source, Document(data, LARGEST_VALUE))
+    except JsonError as error:
         raise PlanError(f"{source} is not JSON, or cut off ({error}); {_GIVE}") from error
-    if not isinstance(document, dict):
-        raise PlanError(f"{source} is JSON, but no plan of Pulumi's; {_GIVE}")
-    if _is_event(document):
-        return _from_events(source, iter([document]))
-    return _from_document(source, document)
 
 
 _GIVE = f"give what `{RECORD_WITH}` wrote"
 
 
-def _from_document(source: str, document: dict[str, Any]) -> Plan:
-    """Read the one document of `pulumi preview --json`."""
-    steps = document.get("steps")
-    if not isinstance(steps, list) or "version" in document:
-        found = next((what for key, what in _ELSEWHERE.items() if key in document), "JSON of another kind")
-        if set(document) <= {"config", "diagnostics", "duration", "changeSummary", "maybeCorrupt"} and document:
-            steps = []  # a preview that failed before its first step
-        else:
-            raise PlanError(f"{source} is {found}, or of a version that is not known here; {_GIVE}")
+def _from_document(source: str, document: Document) -> Plan:
+    """Read the one document of `pulumi preview --json`, a step at a time."""
+    if not document.is_object:
+        raise PlanError(f"{source} is JSON, but no plan of Pulumi's; {_GIVE}")
+    parts = _Parts(source)
+    rest: dict[str, Any] = {}
+    for name, value in document.members(each_of="steps"):
+        if name in _ELSEWHERE:
+            raise PlanError(f"{source} is {_ELSEWHERE[name]}; {_GIVE}")
+        if name == "steps" and value is not document.EMPTY:
+            op, urn = (value.get("op"), value.get("urn")) if isinstance(value, dict) else (None, None)
+            if not isinstance(op, str) or not _is_urn(urn):
+                raise PlanError(
+                    f"{source}: step {len(parts) + 1} has no `op` and `urn`: another version of Pulumi's; {_GIVE}"
+                )
+            parts.add(op, urn, value.get("oldState"), value.get("newState"), document.parts)
+        rest[name] = True if name in ("steps", "config") else value  # what is read is let go
+    if _is_event(rest):
+        return _from_events(source, [(rest, 0)])
+    if "version" in rest or ("steps" not in rest and not (rest and set(rest) <= _OF_A_PLAN)):
+        # One that failed before its first step has no steps.
+        raise PlanError(f"{source} is JSON of another kind, or of a version that is not known here; {_GIVE}")
     plan = Plan(source)
-    parts = []
-    for index, step in enumerate(steps):
-        op, urn = (step.get("op"), step.get("urn")) if isinstance(step, dict) else (None, None)
-        if not isinstance(op, str) or not _is_urn(urn):
-            raise PlanError(f"{source}: step {index + 1} has no `op` and `urn`: another version of Pulumi's; {_GIVE}")
-        parts.append((op, urn, _state(urn, step.get("oldState")), _state(urn, step.get("newState"))))
-        steps[index] = None  # what is read is let go
-    diagnostics = document.get("diagnostics")
+    diagnostics = rest.get("diagnostics")
     for each in diagnostics if isinstance(diagnostics, list) else ():
         _note_diagnostic(plan, _mapping(each), "")
-    return _completed(plan, parts, _mapping(document.get("changeSummary")))
+    return _completed(plan, parts, _mapping(rest.get("changeSummary")), corrupt=bool(rest.get("maybeCorrupt")))
 
 
-def _first_event(data: bytes) -> Any:
-    """Return the first line where it is an event of the engine's, else None."""
-    import orjson  # noqa: PLC0415
+def _begins_with_event(data: bytes) -> bool:
+    """Tell whether the first line is an event of the engine's."""
+    import orjson  # noqa: PLC0415  not for --help
 
+    line = BytesIO(data.lstrip()).readline(LARGEST_VALUE)
+    if b'"sequence"' not in line:
+        return False
     try:
-        document = orjson.loads(data.lstrip().split(b"\n", 1)[0])
+        document = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return None
-    return document if isinstance(document, dict) and _is_event(document) else None
+        return False
+    return isinstance(document, dict) and _is_event(document)
 
 
-def _is_event(document: dict[str, Any]) -> bool:
+def _is_event(document: Mapping[str, Any]) -> bool:
     return "sequence" in document and any(_EVENT.search(key) for key in document)
 
 
-def _events(source: str, data: bytes) -> Iterator[dict[str, Any]]:
+def _events(source: str, data: bytes) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Yield each event, and how many values it has about."""
     import orjson  # noqa: PLC0415
 
-    for number, line in enumerate(data.splitlines(), 1):
+    for number, line in enumerate(BytesIO(data), 1):
+        if len(line) > LARGEST_VALUE:
+            raise PlanError(f"{source}, line {number}, has more than {LARGEST_VALUE // 2**20} MiB")
         if line.strip():
             try:
-                yield orjson.loads(line)
+                event = orjson.loads(line)
             except orjson.JSONDecodeError as error:
                 raise PlanError(f"{source}, line {number}, is not JSON, or cut off ({error}); {_GIVE}") from error
+            yield _mapping(event), line.count(b",")
 
 
-def _from_events(source: str, events: Iterable[dict[str, Any]]) -> Plan:
+def _from_events(source: str, events: Iterable[tuple[Mapping[str, Any], int]]) -> Plan:
     """Read the stream of events that `PULUMI_ENABLE_STREAMING_JSON_PREVIEW` (or the event log) gives."""
     plan = Plan(source, ordered=False)
-    parts: list[tuple[str, str, State | None, State | None]] = []
+    parts = _Parts(source)
     summary: Mapping[str, Any] | None = None
-    for event in events:
+    for event, values in events:
         metadata = _mapping(_mapping(event.get("resourcePreEvent")).get("metadata"))
         if metadata:
             op, urn = metadata.get("op"), metadata.get("urn")
             if not isinstance(op, str) or not _is_urn(urn):
                 raise PlanError(f"{source}: an event has no `op` and `urn`: another version of Pulumi's; {_GIVE}")
-            parts.append((op, urn, _state(urn, metadata.get("old")), _state(urn, metadata.get("new"))))
+            parts.add(op, urn, metadata.get("old"), metadata.get("new"), values)
         said = _mapping(event.get("diagnosticEvent"))
         _note_diagnostic(plan, said, str(said.get("prefix") or ""))
         summary = _mapping(event.get("summaryEvent")) or summary
@@ -220,7 +246,8 @@ def _from_events(source: str, events: Iterable[dict[str, Any]]) -> Plan:
         raise PlanError(f"{source} is the log of an update that has run; {_GIVE}")
     elif summary.get("result") not in (None, "succeeded") and not plan.failed:
         plan.failed.append(f"the preview {summary['result']}")
-    return _completed(plan, parts, _mapping(summary.get("resourceChanges")))
+    changes = _mapping(summary.get("resourceChanges"))
+    return _completed(plan, parts, changes, corrupt=bool(summary.get("maybeCorrupt")))
 
 
 def _is_urn(value: Any) -> TypeGuard[str]:
@@ -231,20 +258,45 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _state(urn: str, given: Any) -> State | None:
-    """Keep what matters of a resource's state."""
+_Part = tuple[str, str, State | None, State | None]
+"""An operation, its resource, and the states that the plan shows."""
+
+
+class _Parts(list[_Part]):
+    """What a plan shows, as far as a review reads it."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+        self._values = 0
+
+    def add(self, op: str, urn: str, old: Any, new: Any, values: int) -> None:
+        """Keep what matters of an operation; raises PlanError where all of them are too much."""
+        kind = urn.split("::")[2].rpartition("$")[2]
+        read = op not in _STAYS or bool(_READ_AS_IT_STANDS.search(kind))
+        self._values += values if read else 0
+        if self._values > MOST_CHANGED:
+            raise PlanError(
+                f"{self._source} changes more than can be held in memory ({MOST_CHANGED:,} values): split the stack"
+            )
+        self.append((op, urn, _state(urn, kind, old, read=read), _state(urn, kind, new, read=read)))
+
+
+def _state(urn: str, kind: str, given: Any, *, read: bool) -> State | None:
+    """Keep what matters of a resource's state: what is not `read` counts only for the order."""
     if not isinstance(given, dict):
         return None
     dependencies = given.get("dependencies")
     return State(
         urn=urn,
-        resource_type=urn.split("::")[2].rpartition("$")[2],
-        props=_mapping(given.get("inputs")),
-        outputs=_mapping(given.get("outputs")),
+        resource_type=kind,
+        props=_mapping(given.get("inputs")) if read else {},
+        outputs=_mapping(given.get("outputs")) if read else {},
         protected=bool(given.get("protect")),
         retained=bool(given.get("retainOnDelete")),
         id=str(given.get("id") or ""),
-        dependencies=tuple(map(str, dependencies)) if isinstance(dependencies, list) else (),
+        # Thousands of resources depend on the same few.
+        dependencies=tuple(map(intern, map(str, dependencies))) if isinstance(dependencies, list) else (),
     )
 
 
@@ -257,10 +309,12 @@ def _note_diagnostic(plan: Plan, diagnostic: Mapping[str, Any], prefix: str) -> 
         plan.said.append(text)
 
 
-def _completed(
-    plan: Plan, parts: list[tuple[str, str, State | None, State | None]], summary: Mapping[str, Any]
-) -> Plan:
+def _completed(plan: Plan, parts: list[_Part], summary: Mapping[str, Any], *, corrupt: bool) -> Plan:
     """Put the parts together: one step a resource, also where the engine takes several."""
+    if not plan.failed:
+        plan.failed += _missing(parts, summary)
+    if corrupt:
+        plan.failed.append("the engine says that the stack's state may be corrupt")
     strange = sorted({op for op, *_ in parts} - _KNOWN)
     if strange:
         plan.failed.append(f"the plan has operations that are not known here: {', '.join(strange)}")
@@ -280,3 +334,23 @@ def _completed(
     same = summary.get("same") or 0
     plan.complete = isinstance(same, int) and sum(op == "same" for op, *_ in parts) >= same
     return plan
+
+
+def _missing(parts: list[_Part], summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the plan says itself that it does not show."""
+    if not summary:
+        # The engine sums up at the end of every preview that comes to its end.
+        yield "the engine did not sum up: the preview was stopped, or the plan is cut off"
+    shown = Counter(op for op, *_ in parts)
+    # A replacement is shown as one step, or as those that it takes.
+    shown["replace"] = max(shown["replace"], shown["create-replacement"])
+    for op, count in summary.items():
+        if op not in _NOT_SHOWN and (not isinstance(count, int) or shown[op] < count):
+            yield f"of {count} {op} steps that the engine counts the plan shows {shown[op]}"
+    bare = [
+        urn.rpartition("::")[2]
+        for op, urn, old, new in parts
+        if (op in _IMPLIES_OLD and old is None) or (op in _IMPLIES_NEW and new is None)
+    ]
+    if bare:
+        yield f"the plan does not show the state of {listed(bare)}, which it changes or keeps"
