@@ -705,6 +705,8 @@ WRONG = [
     ["--vouch", "x"],
     ["--explain", "dane-required=x"],
     ["--policy", "/none"],
+    ["--days", "0"],
+    ["--fresh-days", "-1"],
 ]
 
 

@@ -72,13 +72,17 @@ def add_building_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the file, print what stands against it, and return 0, 1 or 64."""
-    from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
+    from dataclasses import astuple  # noqa: PLC0415  a light start for --help
+    from datetime import UTC, datetime  # noqa: PLC0415
 
     from mta_sts.evidence import UNTESTED, Thresholds, check_evidence, shown_window, write_evidence  # noqa: PLC0415
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
     from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
 
+    thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
     try:
+        if min(astuple(thresholds)) < 1:
+            raise ValueError("a threshold is below 1: no report is not a clean report")  # noqa: TRY301  said with the others
         body, source = (Path(options.policy).read_bytes(), options.policy) if options.policy else _served(options)
         evidence = build(options, body)
         output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
@@ -91,7 +95,6 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_USAGE
     tested = parse_policy("\n".join(evidence["body"]["policy"]) + "\n")
     enforce = Policy(tested.version, Mode.ENFORCE, tested.mx, tested.max_age)
-    thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
     findings = check_evidence(evidence, enforce, thresholds, datetime.now(UTC), domain=evidence["domain"])
     speak_utf8()
     print(f"{evidence['domain']}: evidence about the body of {source}")
