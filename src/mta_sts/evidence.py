@@ -200,8 +200,10 @@ def _evidence(
             counted.merge(deepcopy(group))  # merging takes the other's parts over
         elif group.tally.successful:
             not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
+        # Unsigned ones stand apart: a forged failure must not make a fixed one look as if it went on.
+        about = label if key.signed else f"{label}, unsigned"
         for failure, tally in group.failures.items():
-            kind = kinds.setdefault((failure.result_type, failure.mx, label), _Kind(tally.first_day))
+            kind = kinds.setdefault((failure.result_type, failure.mx, about), _Kind(tally.first_day))
             kind.add(failure.organization, tally)
         if label == "this body":
             seen.update(group.days)

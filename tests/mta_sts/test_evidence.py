@@ -460,6 +460,21 @@ def test_a_failure_after_the_fix_is_not_explained(tmp_path: Path) -> None:
         build(tmp_path, parse_explanation("certificate-expired=2026-03-02: renewed", fixed=True))
 
 
+def test_a_forged_failure_does_not_undo_a_fix(tmp_path: Path) -> None:
+    """Unsigned ones of the same kind are told apart: the fix starts the clock, they need a word of their own."""
+    failing_start(tmp_path)
+    forged = report(policy(failed=1, details=[failure()]), organization="Third", day="2026-03-09")
+    (tmp_path / "forged.json").write_bytes(data(forged))
+    fixed = parse_explanation("certificate-expired@mx2.example.com=2026-03-03: renewed", fixed=True)
+    now = datetime(2026, 3, 15, tzinfo=UTC)
+    (finding,) = errors(judge(build(tmp_path, fixed), now=now))
+    assert "1 sessions failed (this body, unsigned; Third; 2026-03-09" in finding.message
+    evidence = build(tmp_path, fixed, parse_explanation("certificate-expired@mx2.example.com=nobody else saw it"))
+    assert [] == errors(judge(evidence, now=now))
+    assert "2026-03-04" == evidence["window"]["clean_from"]
+    assert ["renewed", "nobody else saw it"] == [one["explained"] for one in evidence["failures"]]
+
+
 def test_failures_before_the_body_was_seen_are_about_something_else(tmp_path: Path) -> None:
     """An older body's failures, before this one was published, do not count."""
     clean_week(tmp_path)
