@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -188,6 +189,9 @@ class Deployment:
             outcome.outputs = {name: output.value for name, output in getattr(result, "outputs", {}).items()}
         except automation.CommandError as error:
             outcome.ok = False
+            # What the command itself refuses, such as changes where none were expected, is no event.
+            refused = _REFUSED.findall(str(error).rpartition("stderr:")[2])
+            outcome.diagnostics += [line for line in refused if line not in outcome.errors]
             if not outcome.diagnostics:
                 outcome.diagnostics.append(str(error))
         except BlockingIOError:
@@ -269,6 +273,9 @@ def _in_words(message: str) -> str:
     for prefix in ("an unhandled error occurred: ", "python inline source runtime error: "):
         text = text.removeprefix(prefix)
     return text.strip()
+
+
+_REFUSED = re.compile(r"^ *error: (?!(?:preview|update|refresh|destroy) failed)(.+)$", re.MULTILINE)
 
 
 def _run_main(source: Path) -> None:
