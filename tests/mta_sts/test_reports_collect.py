@@ -7,11 +7,14 @@ import io
 import os
 import random
 import zipfile
+from collections import Counter
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mta_sts.reports import collect as collect_module
 from mta_sts.reports import sources, summary
@@ -19,6 +22,7 @@ from mta_sts.reports.collect import Options, Progress, collect
 from mta_sts.reports.containers import Context, Found, Unreadable
 from mta_sts.reports.document import document
 from mta_sts.reports.origin import OriginCheck
+from mta_sts.reports.parse import Report
 from tests.mta_sts.report_samples import BODY, DOMAIN, data, days, failure, mail, policy, report
 
 if TYPE_CHECKING:
@@ -122,6 +126,70 @@ def test_capitals_in_the_name_make_no_other_report(tmp_path: Path) -> None:
     )
     read = read_all(tmp_path)["read"]
     assert (1, 2, 0) == (read["reports"], read["duplicates"], read["conflicts"])
+
+
+kinds = st.sampled_from(["certificate-expired", "starttls-not-supported"])
+details = st.lists(st.tuples(kinds, st.just("mx1.example.com"), st.just(1), st.just("")), max_size=1).map(tuple)
+results = st.builds(
+    lambda kind, fine, found: (DOMAIN, kind, "", fine, sum(each[2] for each in found), 0, found),
+    st.sampled_from(["sts", "tlsa"]),
+    st.integers(0, 2),
+    details,
+)
+versions = st.builds(
+    lambda organization, number, day, result, signer: summary.record(
+        Found(Report(organization, number, day, day, (result,), ()), f"{number}.json", signer), ()
+    ),
+    st.sampled_from(["A", "a"]),
+    st.just("1"),
+    st.sampled_from(["2016-01-01", "2026-03-01"]),
+    results,
+    st.sampled_from(["", "", "one.example", "two.example"]),
+)
+
+
+def summed(records: list[Any]) -> summary.Summary:
+    """Return the sums over records."""
+    found = summary.Summary()
+    found.sum_up(records)
+    return found
+
+
+def failed(found: summary.Summary) -> set[tuple[Any, ...]]:
+    """Return every kind of failure with a day on which it was seen, whoever signed, in whatever spelling."""
+    return {
+        (key.policy_type, failure.result_type, failure.organization.casefold(), day)
+        for key, group in found.groups.items()
+        for failure, tally in group.failures.items()
+        for day in tally.days or ()
+    }
+
+
+def fine(found: summary.Summary) -> dict[str, int]:
+    """Return the successful sessions by who signed."""
+    sums: Counter[str] = Counter()
+    for group in found.groups.values():
+        for who, sender in group.senders.items():
+            sums[who.signer] += sender.tally.successful
+    return dict(+sums)
+
+
+@given(st.lists(versions, max_size=8), st.randoms(use_true_random=False))
+def test_whatever_versions_there_are_no_failure_is_lost_and_nothing_unsigned_changes_what_is_proved(
+    records: list[Any], order: random.Random
+) -> None:
+    """In any order: all failures of all versions, and the successes of the signed ones as if they were alone."""
+    shuffled = order.sample(records, len(records))
+    found = summed(records)
+    assert document(found) == document(summed(shuffled))
+    assert {
+        (result[1], each[0], entry[1].casefold(), entry[3])
+        for entry in records
+        for result in entry[5]
+        for each in result[6]
+    } == failed(found)
+    signed = [entry for entry in records if entry[8]]
+    assert fine(summed(signed or records)) == fine(found)
 
 
 def test_one_id_for_two_domains_is_two_reports(tmp_path: Path) -> None:
