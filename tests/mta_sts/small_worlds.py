@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 HOSTS = ("a.example", "b.example")
 MODES = ("enforce", "enforce", "enforce", "testing", "none")
+NO_POLICY = "no policy at all\n"
+"""A file that no sender may use."""
 
 
 def body(*hosts: str, mode: str = "enforce", max_age: int = 1_209_600) -> str:
@@ -30,6 +32,8 @@ def plain(text: str | None) -> brute_force.Policy | None:
     """Return a body as the third judge has it."""
     if text is None:
         return None
+    if text == NO_POLICY:
+        return text, frozenset(), 0
     fields = [line.split(": ") for line in text.splitlines()]
     hosts = frozenset(value for name, value in fields if name == "mx")
     values = dict(fields)
@@ -43,16 +47,21 @@ bodies = st.builds(
     st.sampled_from(MODES),
     st.sampled_from((1, 3)),
 )
+texts = st.one_of(bodies, bodies, bodies, bodies, bodies, st.just(NO_POLICY))
 ttls = st.integers(0, 2)
 
 
 @st.composite
 def worlds(draw: st.DrawFn) -> World:
-    """Draw a domain, usually with a record, a policy and a little past."""
-    published = draw(st.sampled_from((True, True, True, False)))
+    """Draw a domain, usually with a record and a policy, each by itself, and a little past."""
+    has_record, has_policy = draw(st.sampled_from((True, True, True, False))), draw(st.integers(0, 4))
+    txt_ttl = draw(ttls)
     ledger: tuple[Publication, ...] = ()
     if draw(st.booleans()):
         ledger = (Publication(draw(bodies), "i0", -draw(st.integers(0, 3)), draw(ttls)),)
+    if has_record and not draw(st.integers(0, 3)):
+        # Another body than the one served now was taken under the id that stands there.
+        ledger += (Publication(draw(texts), "i1", math.inf, txt_ttl),)
     earlier = []
     for kind, value in ((Kind.MX, hosts_of.map(frozenset)), (Kind.POLICY, bodies), (Kind.TXT, st.just("ia"))):
         if not draw(st.integers(0, 5)):
@@ -60,9 +69,9 @@ def worlds(draw: st.DrawFn) -> World:
     return World(
         mx=frozenset(draw(hosts_of)),
         mx_ttl=draw(ttls),
-        txt="i1" if published else None,
-        txt_ttl=draw(ttls),
-        policy=draw(bodies) if published else None,
+        txt="i1" if has_record else None,
+        txt_ttl=txt_ttl,
+        policy=draw(texts) if has_policy else None,
         policy_ttl=draw(st.sampled_from((0, 0, 2))),
         address_ttl=draw(ttls),
         broken=frozenset(draw(st.sampled_from(((), (), (), HOSTS[:1], HOSTS[1:])))),
@@ -77,7 +86,7 @@ def _step(draw: st.DrawFn, name: str, before: Sequence[Step], ids: Sequence[str 
     kinds = (Kind.POLICY, Kind.POLICY, Kind.TXT, Kind.TXT, Kind.MX_ADD, Kind.MX_REMOVE, Kind.MX, Kind.ADDRESS)
     kind = draw(st.sampled_from(kinds))
     values: dict[Kind, st.SearchStrategy[Any]] = {
-        Kind.POLICY: st.one_of(bodies, bodies, bodies, st.none()),
+        Kind.POLICY: st.one_of(texts, texts, texts, st.none()),
         Kind.TXT: st.sampled_from(ids),
         Kind.MX: hosts_of.map(frozenset),
         Kind.MX_ADD: st.sampled_from(HOSTS),
@@ -113,12 +122,11 @@ def third(world: World, change: Change | None = None) -> set[str]:
     steps = change.steps if change else ()
     back = (change.roll_back or ()) if change else ()
     past = tuple(
-        (plain(one.body), one.id, int(one.visible_until), int(one.ttl))
+        (plain(one.body), one.id, 0 if one.id == world.txt else int(one.visible_until), int(one.ttl))
         for one in world.ledger
-        if not math.isinf(one.visible_until)
     )
     small = brute_force.World(
-        world.mx, int(world.mx_ttl), world.txt, int(world.txt_ttl), plain(world.policy), int(world.policy_ttl),
+        (world.mx, int(world.mx_ttl)), (world.txt, int(world.txt_ttl)), (plain(world.policy), int(world.policy_ttl)),
         int(world.address_ttl), world.broken, past, int(world.fetch_limit), negative_ttl=1,
         earlier=tuple(
             (str(one.kind), plain(one.value) if one.kind is Kind.POLICY else one.value, int(one.until))

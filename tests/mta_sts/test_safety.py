@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,7 @@ from mta_sts.safety import (
     replay,
 )
 from mta_sts.safety.runs import MOST_CUTS, TooManyOrdersError, runs
+from mta_sts.safety.timeline import history, recorded
 from mta_sts.sender import Temperament
 from tests.mta_sts.small_worlds import body, count_of, later, population
 
@@ -34,6 +36,8 @@ BARRIER = TTL + 420
 """The old TXT TTL, a fetch and a back-off: what the component waits before MX hosts are added."""
 
 WORLD = World(mx=frozenset({A}), mx_ttl=TTL, txt="id1", txt_ttl=TTL, policy=body(A))
+DOWN = replace(WORLD, policy=None, ledger=(Publication(body(A), "id1", math.inf, TTL),))
+"""The policy host fails: who renews the policy by its id goes on with it."""
 BOTH = replace(WORLD, mx=frozenset({A, B}), policy=body(A, B))
 
 
@@ -134,6 +138,45 @@ FAULTS = {
         Harm.REFUSED,
     ),
     "all MX deleted": (WORLD, Change((remove(A),)), Harm.REFUSED),
+    # Other harm is near, or done already, and this change adds to it.
+    "first record for a policy that covers no MX host": (
+        replace(WORLD, txt=None, policy=body(C)),
+        Change((Step("txt", Kind.TXT, "id1"),)),
+        Harm.REFUSED,
+    ),
+    "first record for a policy that covers some MX hosts": (
+        replace(BOTH, txt=None, policy=body(A)),
+        Change((Step("txt", Kind.TXT, "id1"),)),
+        Harm.SKIPPED,
+    ),
+    "id published for a body that only new senders had taken": (
+        replace(WORLD, policy=body(C), ledger=(Publication(body(A), "id1", 0, TTL),)),
+        Change((Step("txt", Kind.TXT, "id2"),)),
+        Harm.REFUSED,
+    ),
+    "max_age raised where no MX host is covered": (
+        replace(WORLD, mx=frozenset({C}), policy=body(A, max_age=DAY)),
+        Change(publish(body(A, max_age=300 * DAY))),
+        Harm.REFUSED,
+    ),
+    "record gone while some hold the policy before": (
+        replace(WORLD, policy=body(A, mode="none"), ledger=(Publication(body(B), "id0", -DAY, TTL),)),
+        Change((Step("txt", Kind.TXT, None),)),
+        Harm.REFUSED,
+    ),
+    "body that is no policy": (WORLD, Change(publish("no policy at all\n")), Harm.DOWNGRADED),
+    "body that is no policy, under the same id": (
+        WORLD,
+        Change((Step("policy", Kind.POLICY, "no policy at all\n"),)),
+        Harm.DOWNGRADED,
+    ),
+    "record deleted while the policy host is down": (DOWN, Change((Step("txt", Kind.TXT, None),)), Harm.DOWNGRADED),
+    "id renewed while the policy host is down": (DOWN, Change((Step("txt", Kind.TXT, "id2"),)), Harm.DOWNGRADED),
+    "id renewed while a body that is no policy is served": (
+        replace(DOWN, policy="no policy at all\n"),
+        Change((Step("txt", Kind.TXT, "id2"),)),
+        Harm.DOWNGRADED,
+    ),
 }
 
 
@@ -144,7 +187,8 @@ def test_a_fault_is_found_and_happens_in_the_simulator(fault: str) -> None:
     verdict = prove(world, change)
     failure = next(failure for failure in verdict.failures if failure.harm is harm)
     assert not verdict.safe
-    assert count_of(harm, replay(failure.events, population(), since=0, complete=failure.complete)) > 0
+    tally = replay(failure.events, population(), since=0, complete=failure.complete, compared=True)
+    assert count_of(harm, tally) > 0
 
 
 SAFE = {
@@ -243,12 +287,37 @@ def test_unknown_history_counts_as_held() -> None:
             replace(WORLD, txt=None, ledger=(Publication(body(A), "id1", -DAY, TTL),)),
             Change((Step("policy", Kind.POLICY, None, deletion=True),)),
         ),
+        (DOWN, Change((Step("policy", Kind.POLICY, body(A)),))),
+        (replace(DOWN, txt_ttl=DAY), Change((Step("txt", Kind.TXT, "id1", ttl=TTL),))),
+        (replace(WORLD, txt=None, policy="no policy at all\n"), Change((Step("txt", Kind.TXT, "id1"),))),
+        (replace(WORLD, mx=frozenset()), Change((Step("add", Kind.MX_ADD, C),))),
+        (replace(WORLD, mx=frozenset({C})), Change((Step("add", Kind.MX_ADD, A),))),
+        (replace(WORLD, mx_ttl=math.inf, txt_ttl=math.inf), Change(publish(body(A, mode="testing")))),
     ],
-    ids=["brake", "drift", "TLS broken", "stray MX", "record gone"],
-)
+    ids=[
+        "brake", "drift", "TLS broken", "stray MX", "record gone", "policy host mended", "policy host down",
+        "no policy yet", "no MX host yet", "MX host for the policy", "unknown TTL",
+    ],
+)  # fmt: skip
 def test_a_change_is_refused_only_if_a_sender_ends_worse(world: World, change: Change) -> None:
     """What is broken already is no reason to hold up a change that does not make it worse."""
     assert () == prove(world, change).failures
+
+
+def test_an_unknown_ttl_never_runs_out() -> None:
+    """Where nobody knows how long caches keep the old id, no wait is long enough, and no date is named."""
+    world = replace(WORLD, txt_ttl=math.inf)
+    (failure,) = prove(world, Change((*publish(body(A, B)), add(B)))).failures
+    assert (Harm.SKIPPED, math.inf) == (failure.harm, failure.until)
+    assert "waiting does not help" in str(failure)
+
+
+def test_the_same_sender_is_asked_twice() -> None:
+    """What harms a sender as much where nothing is done is left out of a comparison, and of nothing else."""
+    world, change = replace(WORLD, mx=frozenset({C})), Change(publish(body(A, B)))
+    events = [*history(world), *recorded(world, [(0, step) for step in change.steps])]
+    assert replay(events, population(), since=0).refused > 0
+    assert 0 == replay(events, population(), since=0, compared=True).refused
 
 
 def test_an_id_that_returns_does_harm_beyond_the_old_hold() -> None:

@@ -122,6 +122,11 @@ def policy_of(body: str) -> Policy | None:
         return None
 
 
+def served(body: Value) -> str | None:
+    """Return what a fetch of this body yields: None where none is served, or none that a sender may use."""
+    return body if isinstance(body, str) and policy_of(body) else None
+
+
 def enforces(body: str | None) -> bool:
     """Whether a sender that holds this body refuses MX hosts."""
     policy = None if body is None else policy_of(body)

@@ -14,12 +14,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mta_sts.safety.model import Kind, Value, allowed, enforces, max_age, policy_of, publications
+from mta_sts.safety.model import Kind, Value, allowed, enforces, max_age, policy_of, publications, served
 from mta_sts.safety.runs import Run, runs, schedule
 from mta_sts.safety.timeline import history, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from mta_sts.safety.model import Change, Step, World
 
@@ -116,6 +116,32 @@ class _View(NamedTuple):
     cut: int
     value: Value
     ttl: float
+
+
+class _Holding(NamedTuple):
+    """A body that a sender holds under an id."""
+
+    body: str
+    id: str
+
+
+_Instead = _Holding | None
+"""What a sender holds if nothing is done."""
+
+
+class _Case(NamedTuple):
+    """A sender that holds this body and sees this view comes to harm.
+
+    `kept` is how long it holds the body unasked; `worse` tells whether it is worse off than with what it holds if
+    nothing is done; what is held under the id `lost` is not.
+    """
+
+    harm: Harm
+    body: str
+    view: _View
+    kept: float
+    worse: Callable[[_Instead], bool]
+    lost: str | None = None
 
 
 class _Pair(NamedTuple):
@@ -249,36 +275,82 @@ class _Search:
             for view in self._mx:
                 self._refused(body, view)
                 self._skipped(body, view)
-            if self._world.txt is not None and self._world.policy is not None:
-                for place, state in enumerate(self._run.states):
-                    if state.mx and (state.txt is None or state.policy is None):
-                        gone = _View(place, frozenset(), 0.0)
-                        self._held(Harm.DOWNGRADED, body, gone, max_age(body), formed=True, before=True)
+            self._downgraded(body)
         self._locked_in()
 
     def _refused(self, body: str, view: _View) -> None:
         hosts = _hosts(view)
         if not hosts or self._usable(body, hosts):
             return
-        fine = bool(self._usable(self._world.policy, self._seen_anyway(view)))
-        was_fine = bool(self._usable(body, self._seen_anyway(view)))
-        self._held(Harm.REFUSED, body, view, max_age(body), formed=fine, before=was_fine)
+        anyway = self._seen_anyway(view)
+
+        def worse(instead: _Instead) -> bool:
+            if not anyway or not instead:
+                return bool(anyway)
+            # A body that is kept longer does more harm than one that does the same.
+            return bool(self._usable(instead.body, anyway)) or max_age(instead.body) < max_age(body)
+
+        self._held(_Case(Harm.REFUSED, body, view, max_age(body), worse))
 
     def _skipped(self, body: str, view: _View) -> None:
         hosts = _hosts(view)
         used = self._usable(body, hosts)
-        lost = hosts - used
-        if not lost or not used:
+        if used in (hosts, frozenset()):
             return
         anyway = self._seen_anyway(view)
-        lost_before = anyway - self._usable(body, anyway)
-        lost_now = anyway - self._usable(self._world.policy, anyway)
+
+        def worse(instead: _Instead) -> bool:
+            used_anyway = self._usable(instead.body if instead else None, anyway)
+            return bool(used_anyway and hosts - used - (anyway - used_anyway))
+
         # A sender that looks at each delivery holds a body only as long as it sees that body's id.
-        self._held(Harm.SKIPPED, body, view, 0.0, formed=bool(lost - lost_now), before=bool(lost - lost_before))
+        self._held(_Case(Harm.SKIPPED, body, view, 0.0, worse))
+
+    def _downgraded(self, body: str) -> None:
+        """Look for what is held while there is no record, or no policy, to renew it by."""
+        world = self._world
+        # Where no policy is served anyway, only who renews one by its id alone has one to lose.
+        only_renewed = served(world.policy) is None
+        for place, state in enumerate(self._run.states if world.txt is not None else ()):
+            if state.mx and (state.txt is None or served(state.policy) is None):
+                gone = _View(place, frozenset(), 0.0)
+                if only_renewed:
+                    self._held(_Case(Harm.DOWNGRADED, body, gone, max_age(body), self._renewed, state.txt))
+                else:
+                    self._held(_Case(Harm.DOWNGRADED, body, gone, max_age(body), lambda _: True))
+
+    def _renewed(self, instead: _Instead) -> bool:
+        return instead is not None and instead.id == self._world.txt and enforces(instead.body)
 
     def _seen_anyway(self, view: _View) -> frozenset[str]:
         """Return the MX hosts that the sender would see in place of this view if nothing were done."""
         return _hosts(view) if view.cut == _NOW else self._world.mx
+
+    def _held_anyway(self, source: _View, record: _View) -> list[_Instead]:
+        """Return all that a sender which sees this record and fetches this body may hold if nothing is done.
+
+        A cache from before now gives the same, and every other one what stands now. An id that is the change's doing
+        is also seen by those that would go on with what they hold under the present one.
+        """
+        world = self._world
+        told = record.value if record.cut == _NOW else world.txt
+        body = source.value if source.cut == _NOW else served(world.policy)
+        instead = _Holding(body, told) if isinstance(body, str) and isinstance(told, str) else None
+        goes_on = record.value != world.txt and (record.cut != _NOW or body is None)
+        # What only caches still give may be taken again, or taken at all, because the record is another one or gone.
+        gone = self._learnt and any(view.value is None for view in (*self._txt, *self._policy) if view.cut > 0)
+        again = source.cut == _NOW and (goes_on or gone)
+        return [instead, *(self._kept if goes_on else ()), *((self._learnt,) if again else ())]
+
+    @cached_property
+    def _kept(self) -> list[_Holding]:
+        """What senders may hold under the present id, and go on with if nothing is done."""
+        world = self._world
+        held = [_Holding(pair.body, pair.id) for pair in self._pairs]
+        if world.txt is not None:
+            caches = (view.value for view in self._policy if view.cut == _NOW)
+            held += [_Holding(body, world.txt) for body in caches if isinstance(body, str)]
+        return [one for one in held if one.id == world.txt]
 
     def _usable(self, body: str | None, hosts: frozenset[str]) -> frozenset[str]:
         """Return the MX hosts that a sender which holds this body may use (RFC 8461 §4)."""
@@ -286,37 +358,64 @@ class _Search:
             return hosts
         return allowed(body, hosts) - self._world.broken
 
-    def _held(self, harm: Harm, body: str, view: _View, kept: float, *, formed: bool, before: bool) -> None:
-        """Note whether a sender can hold this body when it uses this view; `kept` is how long it does unasked.
-
-        `formed` and `before` tell whether a sender is worse off that takes the body during the run, or had it before.
-        """
+    def _held(self, case: _Case) -> None:
+        """Note whether a sender can come into this case."""
         for pair in self._pairs:
-            if pair.body == body:
-                self._held_before(harm, pair, view, kept, before=before, revived=formed)
-        if formed:
-            for source in self._policy:
-                if source.value == body:
-                    self._held_since(harm, body, source, view, kept)
+            if pair.body == case.body and (case.lost is None or pair.id != case.lost):
+                self._held_before(case, pair)
+                self._stranded(case, pair)
+        for source in self._policy:
+            if source.value == case.body:
+                self._held_since(case, source)
 
-    def _held_before(self, harm: Harm, pair: _Pair, view: _View, kept: float, *, before: bool, revived: bool) -> None:
-        hosts = _hosts(view)
+    def _held_before(self, case: _Case, pair: _Pair) -> None:
+        harm, view, kept = case.harm, case.view, case.kept
+        hosts, holder = _hosts(view), (pair.body, pair.id)
+        before = case.worse(_Holding(*holder))
         if kept and before:
-            self._note(harm, (pair.body, pair.id), hosts, [view.cut], [(_MX, 1, pair.end)], before=True)
+            self._note(harm, holder, hosts, [view.cut], [(_MX, 1, pair.end)], before=True)
+        # An id that comes back brings back a body that would have gone without the change.
+        revived = case.worse(self._learnt)
         for seen in self._txt:
-            # An id that comes back brings back a body that would have gone without the change.
             comes_back = seen.cut != _NOW and pair.id != self._world.txt
             if seen.value == pair.id and (revived if comes_back else before):
                 # Seen at or before the delivery, and kept from then on (some renew, some revive).
                 bounds = [(0, 1, seen.ttl + kept), (1, 0, view.ttl)]
-                self._note(harm, (pair.body, pair.id), hosts, [view.cut, seen.cut], bounds, before=True)
+                self._note(harm, holder, hosts, [view.cut, seen.cut], bounds, before=True)
 
-    def _held_since(self, harm: Harm, body: str, source: _View, view: _View, kept: float) -> None:
+    @cached_property
+    def _learnt(self) -> _Instead:
+        """What a sender that looks comes to hold if nothing is done."""
+        world = self._world
+        body = served(world.policy)
+        return None if body is None or world.txt is None else _Holding(body, world.txt)
+
+    def _stranded(self, case: _Case, pair: _Pair) -> None:
+        """Note who goes on with a body from before only because record or policy were gone when it looked."""
+        txt, present = self._world.txt, served(self._world.policy)
+        if case.harm is Harm.DOWNGRADED or present is None or not case.worse(_Holding(present, txt or "")):
+            return
+        # Who looks passes by a host because it sees its id again, in another cache.
+        again = [seen.ttl for seen in self._txt if seen.cut == _NOW and seen.value == pair.id]
+        refused = case.harm is Harm.REFUSED
+        end = pair.end if refused else max(again, default=0.0)
+        # Some never look at the id, and only fetch.
+        looks = txt not in (None, pair.id)
+        for gone in (*(self._txt if looks else ()), *(self._policy if looks or refused else ())):
+            if gone.value is None and end:
+                bounds = [(_MX, 2, end), (1, 2, end), (1, _MX, case.view.ttl)]
+                cuts, hosts = [case.view.cut, gone.cut], _hosts(case.view)
+                self._note(case.harm, (pair.body, pair.id), hosts, cuts, bounds, before=True)
+
+    def _held_since(self, case: _Case, source: _View) -> None:
+        harm, body, view, kept, worse, lost = case
         hosts = _hosts(view)
         limit = self._world.fetch_limit
         for record in self._txt:
             identifier = record.value
-            if not isinstance(identifier, str):
+            if not isinstance(identifier, str) or identifier == lost:
+                continue
+            if not any(map(worse, self._held_anyway(source, record))):
                 continue
             seen_to_fetched = record.ttl + limit
             fetch = [(_BODY, _ID, seen_to_fetched), (_ID, _BODY, source.ttl)]
@@ -352,7 +451,8 @@ class _Search:
                     ]
                     self._note(harm, (body, identifier), hosts, [*cuts, seen.cut], [*fetch, *renewed])
         unseen = source.cut != _NOW and self._run.states[source.cut].txt is None
-        if kept and unseen and self._may_hold_at(source.cut):
+        anyway = served(self._world.policy)
+        if kept and unseen and worse(_Holding(anyway, "") if anyway else None) and self._may_hold_at(source.cut):
             # Some never look at the id: they fetch again as long as they hold anything.
             bounds = [(0, 1, source.ttl + kept), (1, 0, view.ttl)]
             self._note(harm, (body, ""), hosts, [view.cut, source.cut], bounds)
@@ -363,13 +463,11 @@ class _Search:
         ends = [last] if run.again else range(len(run.cuts))
         for end in ends:
             state = run.states[end]
-            if state.txt is None or state.policy is None:
+            if state.txt is None or served(state.policy) is None:
                 continue
             done = run.cuts[end]
-            held: list[tuple[str, str, list[int], list[tuple[int, int, float]]]] = list(self._formable)
-            held += [(pair.body, pair.id, [], []) for pair in self._pairs]
-            for body, identifier, cuts, bounds in held:
-                if identifier != state.txt or body == state.policy or (body, identifier) in self._locked_before:
+            for body, identifier, cuts, bounds in self._lockable:
+                if identifier != state.txt or body == state.policy:
                     continue
                 if all(cut == _NOW or run.cuts[cut] & done == run.cuts[cut] for cut in cuts):
                     for published in [[]] if end == last else self._published_for_others(body, identifier, done):
@@ -377,27 +475,28 @@ class _Search:
                         self._note(Harm.LOCKED_IN, (body, identifier), frozenset(), moments, bounds, before=not cuts)
 
     @cached_property
-    def _formable(self) -> list[tuple[str, str, list[int], list[tuple[int, int, float]]]]:
-        """The bodies that can be fetched under each id, with the cuts and bounds of that (places as in moments)."""
-        formable = []
-        for source in self._policy:
-            for record in self._txt:
-                if isinstance(source.value, str) and isinstance(record.value, str):
-                    bounds = [
-                        (_BODY, _ID, record.ttl + self._world.fetch_limit),
-                        (_ID, _BODY, source.ttl),
-                    ]
-                    formable.append((source.value, record.value, [source.cut, record.cut], bounds))
-        return formable
+    def _formable(self) -> list[tuple[_View, _View, list[tuple[int, int, float]]]]:
+        """The bodies that can be fetched and the ids that they can be fetched for (places as in moments)."""
+        return [
+            (source, record, [(_BODY, _ID, record.ttl + self._world.fetch_limit), (_ID, _BODY, source.ttl)])
+            for source in self._policy
+            for record in self._txt
+            if isinstance(source.value, str) and isinstance(record.value, str)
+        ]
 
     @cached_property
-    def _locked_before(self) -> set[tuple[str, str]]:
-        """What senders hold under the present id though another body is served, whatever is done."""
-        held = {(pair.body, pair.id) for pair in self._pairs}
-        held |= {(body, identifier) for body, identifier, cuts, _ in self._formable if set(cuts) <= {_NOW, 0}}
-        return {(body, identifier) for body, identifier in held if identifier == self._world.txt} - {
-            (self._world.policy, self._world.txt)
-        }
+    def _lockable(self) -> list[tuple[str, str, list[int], list[tuple[int, int, float]]]]:
+        """What can be held without being locked in if nothing is done, with the cuts and bounds of that."""
+        lockable: list[tuple[str, str, list[int], list[tuple[int, int, float]]]] = []
+        for source, record, bounds in self._formable:
+            if not all(map(self._locked_anyway, self._held_anyway(source, record))):
+                lockable.append((str(source.value), str(record.value), [source.cut, record.cut], bounds))
+        lockable += [(pair.body, pair.id, [], []) for pair in self._pairs if not self._locked_anyway(pair)]
+        return lockable
+
+    def _locked_anyway(self, instead: _Instead | _Pair) -> bool:
+        present = served(self._world.policy)
+        return instead is not None and instead.id == self._world.txt and present not in (None, instead.body)
 
     def _published_for_others(self, body: str, identifier: str, done: int) -> list[list[int]]:
         """Return how this id can have been published for another body, as the cuts before and after that step.
@@ -471,13 +570,13 @@ class _Search:
     def bounded_skips(self) -> tuple[Skip, ...]:
         """Return the MX hosts that senders will pass by for a while after the change, though they use others."""
         end = self._run.states[-1]
-        now = self._usable(self._world.policy, self._world.mx)
+        now = self._usable(self._learnt.body if self._learnt else None, self._world.mx)
         longest: dict[str, float] = {}
         gone = [(pair.body, pair.end) for pair in self._pairs if pair.id != end.txt]
         gone += [
-            (body, max_age(body) + end.txt_ttl + self._world.fetch_limit)
-            for body, identifier, cuts, bounds in self._formable
-            if identifier != end.txt and self._circles.moments([0, *cuts], bounds) is not None
+            (str(source.value), max_age(str(source.value)) + end.txt_ttl + self._world.fetch_limit)
+            for source, record, bounds in self._formable
+            if record.value != end.txt and self._circles.moments([0, source.cut, record.cut], bounds) is not None
         ]
         for body, until in gone:
             used = self._usable(body, end.mx)
@@ -497,7 +596,7 @@ def _pairs(world: World) -> Iterator[_Pair]:
     """
     known = publications(world)
     for one, following in zip(known, (*known[1:], None), strict=False):
-        for body in {one.body, following.body if following else one.body}:
+        for body in filter(served, {one.body, following.body if following else one.body}):
             seen = 0.0 if one.id == world.txt else one.visible_until
             yield _Pair(body, one.id, seen + one.ttl + world.fetch_limit + max_age(body))
 
@@ -506,14 +605,14 @@ def _views(world: World, run: Run, kind: Kind) -> Iterator[_View]:
     """Yield what can be seen of one kind: at each cut, and in caches from before."""
     for earlier in world.earlier:
         if earlier.kind is kind and earlier.until > 0:
-            yield _View(_NOW, earlier.value, earlier.until)
+            yield _View(_NOW, served(earlier.value) if kind is Kind.POLICY else earlier.value, earlier.until)
     for place, state in enumerate(run.states):
         if kind is Kind.MX:
             yield _View(place, state.mx, state.mx_ttl)
         elif kind is Kind.TXT:
             yield _View(place, state.txt, state.txt_ttl)
         else:
-            yield _View(place, state.policy, state.policy_ttl + _old_address(world, run, place))
+            yield _View(place, served(state.policy), state.policy_ttl + _old_address(world, run, place))
 
 
 def _old_address(world: World, run: Run, place: int) -> float:

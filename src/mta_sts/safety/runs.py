@@ -278,7 +278,8 @@ def roll_back(world: World, change: Change, forward: Run) -> list[Step]:
     body = now.policy if world.policy is None else _still_covering(world.policy, now)
     if body != now.policy:
         steps.append(Step("back: policy", Kind.POLICY, body))
-    if world.txt is not None and (steps or kinds & {Kind.POLICY, Kind.TXT}):
+    published = {(state.txt, state.policy) for state in forward.states}
+    if world.txt is not None and (steps or len(published) > 1):
         # An id is never published twice, and another body may have been fetched under the one that stands there.
         used = [step.value for step in change.steps]
         fresh = next(name for n in range(len(used) + 1) if (name := f"back{n}{world.txt}"[:32]) not in used)

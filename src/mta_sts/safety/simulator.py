@@ -1,6 +1,7 @@
 """Replay a time-line with many senders of every temperament, and count what becomes of their mail.
 
 They deliver where it matters: at each event, when a cache runs out, when a policy expires, just before and at it.
+The same sender can be asked what becomes of it where nothing is done.
 """
 
 from __future__ import annotations
@@ -8,16 +9,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.safety.model import FETCH_LIMIT, enforces, max_age
+from mta_sts.safety.model import FETCH_LIMIT, enforces, max_age, policy_of
 from mta_sts.sender import Looks, Outcome, Sender, Temperament, Unchanged, temperaments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from mta_sts.sender import Held
+    from mta_sts.sender import Delivery, Held
 
 _MOMENT = 2.0**-14
 """Seconds: just before."""
@@ -141,7 +143,12 @@ class _Scene:
 
     def sees_none(self) -> bool:
         """Whether this sender finds no record or no policy now."""
-        return not self.txt("") or self._line.policy.at(self.now, self._is.policy) is None
+        return not self.txt("") or not _valid(self._line.policy.at(self.now, self._is.policy))
+
+
+def _valid(body: bytes | None) -> bool:
+    """Whether a fetch yields a policy."""
+    return body is not None and policy_of(body.decode()) is not None
 
 
 class _Line:
@@ -168,7 +175,7 @@ class _Line:
         self.end = self.critical[-1] + 2 * longest + 2 * 86_400
         self._owner = {event["value"]: self.policy.at(event["t"]) for event in reversed(by_kind["txt"])}
         turns = sorted({*self.txt.turns, *self.policy.turns})
-        gone = [not self.txt.at(turn) or self.policy.at(turn) is None for turn in turns]
+        gone = [self.absent(turn) for turn in turns]
         self._absent = [turn for turn, before, now in zip(turns, [False, *gone], gone, strict=False) if now > before]
 
     def alike(self, circumstances: Circumstances, fetch_limit: float) -> Circumstances:
@@ -192,6 +199,10 @@ class _Line:
             self._moments[start, rests] = known
         return known
 
+    def absent(self, time: float) -> bool:
+        """Return whether there is no record, or no policy, at its source."""
+        return not self.txt.at(time) or not _valid(self.policy.at(time))
+
     def absent_since(self, time: float) -> float:
         """Return when the record or the policy was last removed."""
         place = bisect_right(self._absent, time)
@@ -201,7 +212,7 @@ class _Line:
         """Whether a sender that holds this at the end holds it for good though it is another body's id."""
         texts = self.txt.at(self.end)
         served = self.policy.at(self.end)
-        if not texts or served is None or f"id={identifier};" not in texts[0] or body.encode() == served:
+        if not texts or not _valid(served) or f"id={identifier};" not in texts[0] or body.encode() == served:
             return False
         # Where the change was interrupted, the body that the id was published for is old but not wrong.
         return complete or body.encode() != self._owner.get(texts[0])
@@ -224,13 +235,15 @@ def replay(
     since: float = float("-inf"),
     complete: bool = True,
     fetch_limit: float = FETCH_LIMIT,
+    compared: bool = False,
 ) -> Tally:
     """Let senders deliver along a time-line (see `mta_sts.safety.timeline`), domain by domain.
 
     Each of `senders` (every combination, if not given; those that are alike here once) begins once at each critical
     moment. What happens before `since` is not counted, nor what is only its continuation (a record that was already
     gone). `complete` says whether the last change ran to its end; where it did not, a sender that still holds what it
-    would hold without it is not locked in.
+    would hold without it is not locked in. `compared` leaves out what harms the same sender as much and as long where
+    nothing happens from `since` on.
     """
     population = list(product(temperaments(), circumstances())) if senders is None else list(senders)
     by_domain: dict[str, list[Mapping[str, Any]]] = {}
@@ -239,11 +252,13 @@ def replay(
     tally = Tally()
     for domain, own in by_domain.items():
         line = _Line(own)
+        before = [event for event in own if event["t"] < since]
+        still = _Line(before) if before else None
         for temperament, are in dict.fromkeys((kind, line.alike(are, fetch_limit)) for kind, are in population):
             for start in line.critical:
-                life = _Life(domain, line, temperament, are, fetch_limit=fetch_limit, tally=tally)
-                life.deliver(start, since)
-                life.end(complete=complete)
+                moments = line.moments(start, rests=are.rests)
+                life = _Life(domain, line, temperament, are, fetch_limit=fetch_limit, moments=moments)
+                _Count(life, tally, since=since, complete=complete, still=still, compared=compared).count()
     return tally
 
 
@@ -258,55 +273,127 @@ class _Life:
         circumstances: Circumstances,
         *,
         fetch_limit: float,
-        tally: Tally,
+        moments: Sequence[float],
     ) -> None:
-        self._domain = domain
-        self._line = line
-        self._words = f"{temperament}, {circumstances}"
-        self._rests = circumstances.rests
-        self._scene = _Scene(line, circumstances, fetch_limit)
-        scene = self._scene
+        self.domain = domain
+        self.line = line
+        self.temperament = temperament
+        self.circumstances = circumstances
+        self.scene = _Scene(line, circumstances, fetch_limit)
+        self._fetch_limit = fetch_limit
+        self._moments = moments
+        scene = self.scene
         self._sender = Sender(
             temperament, clock=scene.clock, resolver=scene, fetch=scene.fetch, deliverable=scene.deliverable
         )
+
+    @property
+    def held(self) -> Held | None:
+        """What it holds."""
+        return self._sender.held.get(self.domain)
+
+    def deliveries(self) -> Iterator[tuple[float, Held | None, Delivery]]:
+        """Yield each moment, what it held, and what becomes of a mail."""
+        for moment in self._moments:
+            self.scene.now = max(self.scene.now, moment)
+            held = self.held
+            yield moment, held, self._sender.deliver(self.domain)
+
+    def on(self, line: _Line) -> Iterator[_Life]:
+        """Yield the same sender on another time-line: a fetch that it does not make here fails in vain there."""
+        for once in {self.circumstances.fetches_once, False}:
+            are = replace(self.circumstances, fetches_once=once)
+            limit = self._fetch_limit
+            yield _Life(self.domain, line, self.temperament, are, fetch_limit=limit, moments=self._moments)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it looks at the record at each delivery, and follows it."""
+        looks = self.temperament.looks is Looks.EACH_DELIVERY and not self.temperament.absence_kept
+        return looks and not self.circumstances.fetches_once
+
+    @property
+    def renews(self) -> bool:
+        """Whether it may hold a policy for good without a fetch."""
+        return self.temperament.unchanged is not Unchanged.NOTHING and self.temperament.looks is not Looks.NEVER
+
+
+_Nothing = tuple[dict[float, "Delivery"], "Held | None"]
+"""The deliveries of a sender by moment, and what it holds in the end, where nothing is done."""
+
+
+class _Count:
+    """What becomes of one sender, compared with doing nothing."""
+
+    def __init__(
+        self, life: _Life, tally: Tally, *, since: float, complete: bool, still: _Line | None, compared: bool
+    ) -> None:
+        self._life = life
         self._tally = tally
-        looks = temperament.looks
-        asks = looks is Looks.EACH_DELIVERY and not temperament.absence_kept and not circumstances.fetches_once
-        self._asks = asks
-        self._renews = temperament.unchanged is not Unchanged.NOTHING and looks is not Looks.NEVER
+        self._since = since
+        self._complete = complete
+        self._still = still
+        self._compared = compared
 
-    def deliver(self, start: float, since: float) -> None:
-        """Deliver at each moment that matters; count from `since` on."""
-        scene, sender, domain = self._scene, self._sender, self._domain
-        for moment in self._line.moments(start, rests=self._rests):
-            scene.now = max(scene.now, moment)
-            before = sender.held.get(domain)
-            delivery = sender.deliver(domain)
-            if moment < since:
-                continue
-            self._tally.deliveries += 1
-            if delivery.outcome is not Outcome.DELIVERED:
-                self._count("refused", delivery)
-            elif delivery.skipped:
-                sees_its_id = any(f"id={delivery.policy_id};" in text for text in scene.txt(domain))
-                self._count("skipped" if self._asks and sees_its_id else "skipped_unasked", delivery)
-            elif not delivery.policy_id and before is not None and self._lost(before, since):
-                self._count("downgraded", before)
+    def count(self) -> None:
+        """Let it live, and count from `since` on."""
+        for moment, held, delivery in self._life.deliveries():
+            if moment >= self._since:
+                self._tally.deliveries += 1
+                self._judge(moment, held, delivery)
         self._tally.senders += 1
+        held, line = self._life.held, self._life.line
+        stuck = self._life.renews and held and line.stuck(held.body, held.id, complete=self._complete)
+        if stuck and not (self._compared and any(map(self._stuck_anyway, self._instead))):
+            self._note("locked_in", held)
 
-    def _lost(self, before: Held, since: float) -> bool:
+    def _stuck_anyway(self, instead: _Nothing) -> bool:
+        _, held = instead
+        return bool(held and self._still and self._still.stuck(held.body, held.id, complete=True))
+
+    @cached_property
+    def _instead(self) -> list[_Nothing]:
+        """What becomes of it where nothing is done, with what may become of a fetch that it makes only there."""
+        lives = list(self._life.on(self._still)) if self._still else []
+        return [({moment: delivery for moment, _, delivery in life.deliveries()}, life.held) for life in lives]
+
+    def _judge(self, moment: float, held: Held | None, delivery: Delivery) -> None:
+        if delivery.outcome is Outcome.DELIVERED and not delivery.skipped:
+            if not delivery.policy_id and held is not None and self._lost(moment, held):
+                self._note("downgraded", held)
+            return
+        instead = [deliveries[moment] for deliveries, _ in self._instead] if self._compared else []
+        if delivery.outcome is not Outcome.DELIVERED:
+            if not any(_refused_as_long(other, delivery) for other in instead):
+                self._note("refused", delivery)
+        elif not any(_passes_by_as_many(other, delivery) for other in instead):
+            sees_its_id = any(f"id={delivery.policy_id};" in text for text in self._life.scene.txt(""))
+            self._note("skipped" if self._life.asks and sees_its_id else "skipped_unasked", delivery)
+
+    def _lost(self, moment: float, held: Held) -> bool:
         """Whether it goes without a policy because record or policy went while it held enforce."""
-        scene = self._scene
-        gone = enforces(before.body) and scene.sees_none()
-        return gone and since <= self._line.absent_since(scene.now) < before.expires
+        line, now = self._life.line, self._life.scene.now
+        if not enforces(held.body) or not self._life.scene.sees_none():
+            return False
+        if self._still is None or not self._still.absent(self._still.end):
+            return self._since <= line.absent_since(now) < held.expires
+        # One of both was missing already: who renewed by the id alone has lost something all the same.
+        return all(enforces(deliveries[moment].body) for deliveries, _ in self._instead)
 
-    def end(self, *, complete: bool) -> None:
-        """Look at what it holds when all is over."""
-        held = self._sender.held.get(self._domain)
-        if self._renews and held is not None and self._line.stuck(held.body, held.id, complete=complete):
-            self._count("locked_in", held)
-
-    def _count(self, harm: str, what: object) -> None:
+    def _note(self, harm: str, what: object) -> None:
         setattr(self._tally, harm, getattr(self._tally, harm) + 1)
         if harm not in self._tally.examples:
-            self._tally.examples[harm] = f"{self._domain} at {self._scene.now:.3f} s: {self._words}: {what}"
+            life = self._life
+            words = f"{life.temperament}, {life.circumstances}"
+            self._tally.examples[harm] = f"{life.domain} at {life.scene.now:.3f} s: {words}: {what}"
+
+
+def _refused_as_long(other: Delivery, delivery: Delivery) -> bool:
+    """Whether mail fails there as well, and by a policy that is kept no shorter."""
+    if Outcome.NO_MX in (other.outcome, delivery.outcome):
+        return other.outcome is Outcome.NO_MX
+    return other.outcome is not Outcome.DELIVERED and max_age(other.body) >= max_age(delivery.body)
+
+
+def _passes_by_as_many(other: Delivery, delivery: Delivery) -> bool:
+    return other.outcome is not Outcome.DELIVERED or set(delivery.skipped) <= set(other.skipped)
