@@ -261,8 +261,9 @@ class Record:
 
     @property
     def hosts(self) -> list[str]:
-        """The hosts that MX records name, without their preference."""
-        return [to_ascii(value.split()[-1]) for value in self.values if value.strip()]
+        """The hosts that MX records name, without their preference; a null MX names none (RFC 7505 §3)."""
+        named = [value.split()[-1] for value in self.values if value.strip()]
+        return [to_ascii(host) for host in named if host != "."]
 
     def under(self, label: str) -> bool:
         """Tell whether the name begins with these labels."""

@@ -264,11 +264,13 @@ def test_the_step_to_enforce_says_what_it_rests_on(inputs: dict[str, Any], said:
 
 
 @pytest.mark.parametrize("mode", ["enforce", "testing", "none"])
-def test_a_domain_left_without_mx_hosts_is_said_to_be(mode: str) -> None:
+@pytest.mark.parametrize("left", [(), (".",)], ids=["nothing", "a null MX"])
+def test_a_domain_left_without_mx_hosts_is_said_to_be(mode: str, left: tuple[str, ...]) -> None:
     """Nobody refuses anything: mail finds no host."""
-    domain = judged(usual(policy(MX1, mode=mode), hosts=((MX1,), ())))
+    domain = judged(usual(policy(MX1, mode=mode), hosts=((MX1,), left)))
     assert (Grade.UNSAFE, ["no-mx-left"]) == (domain.grade, rules(domain))
     assert "no MX host would be in DNS, so mail would not arrive" == domain.headline
+    assert not domain.after.mx
 
 
 def test_route_53_is_read_as_cloudflare_is() -> None:
