@@ -92,6 +92,9 @@ def test_the_first_lines_of_a_comment_say_yes_or_no() -> None:
     assert "**Unsafe: do not merge. mx-in-parallel.example.com: mail would be refused.**" == first
     assert "hold the policy that allows only mx1.example.com for up to 10 days" in second
     assert "Begun now, that is 2026-07-11 12:12 UTC." in second
+    unknown = to_markdown(review([plan(UNSAFE, changeSummary={"same": 99})]), NOW)
+    said = "Could not tell: do not merge on this review. example.com: the plan leaves out what stays the same"
+    assert unknown.startswith(f"**{said}")
     safe = to_markdown(review([plan(SAFE)]), NOW)
     assert safe.startswith("**Safe to merge. No sender refuses mail to example.com, or loses the policy.**\n")
     assert "senders keep it 24 hours instead of 10 days" in safe.splitlines()[2]

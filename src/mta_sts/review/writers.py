@@ -143,7 +143,8 @@ def verdict_line(review: Review) -> str:
         return f"{said} What may be a record of mail, or serve a policy, could not be read: {listed(review.unseen)}."
     headlines = Counter(domain.headline for domain in of_that)
     parts = [
-        f"{_names([domain for domain in of_that if domain.headline == headline])}: {_short(headline, _LONGEST_VALUE)}"
+        f"{_names([domain for domain in of_that if domain.headline == headline])}: "
+        f"{_short(headline.removeprefix('could not tell: '), _LONGEST_VALUE)}"
         for headline in list(headlines)[:_MOST_REASONS]
     ]
     return f"{said} {'; '.join(parts)}."
