@@ -124,8 +124,9 @@ def not_live(config: DomainConfig, live_id: LiveId | None, serving: Serving) -> 
 def history_missing(domain: str) -> Finding:
     """Return the warning about a domain whose time before is not stated."""
     message = (
-        "senders may hold policies from before the domain came here, and `history` says nothing of them, so what they "
-        f"need can't be kept up; run `mta-sts adopt {domain}` and put in what it prints"
+        "senders may hold policies from before the domain came here, and `history` says nothing of them: for a year "
+        "they count as enforce policies that list no other MX host, so none can leave, and the records stay protected; "
+        f"run `mta-sts adopt {domain}` and put in what it prints, or one entry with `mode: none` if there was none"
     )
     return Finding("history-missing", "history", message, Severity.WARNING)
 

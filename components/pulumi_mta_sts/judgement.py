@@ -27,11 +27,7 @@ from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig, MxEntry
 from mta_sts.ledger import (
     ADOPTED_METADATA,
-    EPOCH_METADATA,
-    ID_METADATA,
-    LIVE_METADATA,
-    MX_TTL_METADATA,
-    TXT_TTL_METADATA,
+    UNKNOWN_ID,
     LiveId,
     PolicyVersion,
     enforced_until,
@@ -39,19 +35,20 @@ from mta_sts.ledger import (
     next_id,
     read_versions,
 )
-from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
+from mta_sts.mx_life_cycle import Needed, needed_hosts, retiring_hosts
 from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.policy_notes import adopted_note, live_hosts, notes_of, still_cached, versions_after
 from pulumi_mta_sts.preflight import not_ready, seen_now
 from pulumi_mta_sts.stack_state import distribution_target, in_state
+from pulumi_mta_sts.unproved import CLOCK_TOLERANCE, history_lost, is_lost, out_of_order, was_replaced, zone_unread
 
 _IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
 
 NOW = "now"
 _STRICTNESS = (Mode.NONE, Mode.TESTING, Mode.ENFORCE)
-_CLOCK_TOLERANCE = 300.0
 _AFTER_RETRACTION = "publish `mode: none` first"
 LEDGER_UNREAD = frozenset({"ledger-unreadable", "ledger-account", "ledger-credentials"})
 """Findings that say why the policies served so far are not known."""
@@ -150,7 +147,7 @@ class Judged:
     @property
     def versions_after(self) -> Sequence[PolicyVersion]:
         """The policies served so far, and before them the one that this update publishes if it is another."""
-        return _versions_after(self.versions, self.policy_id, self.metadata)
+        return versions_after(self.versions, self.policy_id, self.metadata)
 
     @property
     def host_ttl(self) -> int:
@@ -216,10 +213,17 @@ def judge(
     elsewhere = former_host.served_now([config for config in configs if not versions.get(config.domain)])
     here = [live.get(zone_id, []) if isinstance(zone_id, str) else [] for zone_id in zone_ids]
     unproved = [_new_in_enforce(config, records) for config, records in zip(configs, here, strict=True)]
-    seen = seen_now(entry.host for entries in unproved for entry in entries)
+    remaining = [
+        _relied_on(config, records, versions.get(config.domain) or ())
+        for config, records in zip(configs, here, strict=True)
+    ]
+    seen = seen_now(entry.host for entries in (*unproved, *remaining) for entry in entries)
     judged: list[Judged] = []
     for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
-        result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain))
+        broken = {
+            entry.host: wrong[0].message for entry in remaining[index] if (wrong := errors(not_ready([entry], seen)))
+        }
+        result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain), broken)
         findings += not_ready(unproved[index], seen)
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
@@ -260,7 +264,7 @@ def _moves(judged: Sequence[Judged], host: JudgedHost) -> list[former_host.Move]
         if each.live_id is not None and not each.unchanged
         for record in [each.existing.get("policy-host")]
         if record is not None and record.ours
-        if host.target or each.live_id.id not in {version.id for version in each.versions}
+        if host.target or each.live_id.id not in {version.id for version in each.versions if version.version_id}
     }
     target = host.known_target() if changing else None
     return [
@@ -276,6 +280,16 @@ def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> lis
         return []
     there = {record.content for record in live if record.name == config.domain and record.type == "MX"}
     return [entry for entry in config.mx if entry.host not in there]
+
+
+def _relied_on(
+    config: DomainConfig, live: Sequence[dns.LiveRecord], served: Sequence[PolicyVersion]
+) -> Sequence[MxEntry]:
+    """Return the MX hosts on which senders are to rely once another is gone: all, where one leaves."""
+    declared = {entry.host for entry in config.mx}
+    leaving = [one for one in live if one.name == config.domain and one.type == "MX" and one.content not in declared]
+    enforced = any(version.policy and version.policy.mode == "enforce" for version in (*served, *config.history))
+    return config.mx if config.manage_mx and leaving and enforced else ()
 
 
 def _not_due(
@@ -475,6 +489,7 @@ def _judge_domain(
     zone_id: pulumi.Input[str],
     live: Sequence[dns.LiveRecord],
     served: Sequence[PolicyVersion] | None,
+    broken: Mapping[str, str],
 ) -> tuple[Judged, list[Finding]]:
     versions = served or ()
     newest = next(iter(versions), None)
@@ -482,12 +497,12 @@ def _judge_domain(
     existing, findings = _existing(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
     live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
-    ttls = [dns.effective_ttl(record.ttl) for record in live_mx]
-    mx_ttl = max([newest.seconds(MX_TTL_METADATA) if newest else 0, *ttls])
-    hosts = [LiveMx(record.content, record.modified, mx_ttl) for record in live_mx]
+    hosts = live_hosts(live_mx, newest)
     versions = (*versions, *config.history)
-    retiring = retiring_hosts(config.policy.mx, hosts, next(iter(versions), None))
+    last = next((version for version in versions if version.policy is not None), None)
+    retiring = retiring_hosts(config.policy.mx, hosts, last)
     findings += _mx_findings(config, [host.host for host in hosts], retiring)
+    absent, since, dated = still_cached(config, hosts, retiring, last)
     live_id = _live_id(existing.get("sts-record"))
     braking = _is_weakening(config, retiring, live_mx, versions, live_id)
     held_back: frozenset[str] = frozenset()
@@ -499,22 +514,22 @@ def _judge_domain(
         if braking:
             held_back, foreign = frozenset(foreign), {}
     record = existing.get("sts-record")
-    lost = not versions and (served is None or (record is not None and record.ours))
-    if lost and served is not None and record is not None:
-        findings.append(_history_lost(config, record))
+    lost = served is not None and is_lost(record, live_id, versions)
+    findings += history_lost(config, record, versions) if lost else []
+    findings += [*zone_unread(config, zone_id, served or ()), *out_of_order(config, served or ())]
     findings += _clock_findings(newest, live_id)
-    kept, notes = _kept(config, live_mx, hosts, versions, live_id)
-    findings += notes
-    if config.adopt and "sts-record" in foreign and not versions:
+    needed = needed_hosts([mx.host for mx in config.mx], hosts, versions, live_id, outside().now(), broken=broken)
+    kept, notes = _kept(config, live_mx, needed)
+    findings += [*dated, *notes]
+    trace = existing.get("sts-record", existing.get("policy-host")) if served is not None and not versions else None
+    if trace is not None and not lost:
         findings.append(former_host.history_missing(config.domain))
-    body = render_policy(replace(config.policy, mx=(*config.policy.mx, *retiring)))
-    otherwise = live_id.id if live_id else datetime.fromtimestamp(outside().now(), UTC).date().isoformat()
-    policy_id = next_id(body, newest, config.epoch, otherwise)
-    if served is None and live_id is not None and live_id.id.startswith(content_id(body)):
-        policy_id = live_id.id  # as far as can be seen, nothing changes
+    body = render_policy(replace(config.policy, mx=(*config.policy.mx, *retiring, *absent)))
+    policy_id = _published_id(config, body, served, live_id)
     new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
-    metadata = _metadata(config, policy_id, newest, live_id, live_mx)
-    after = _versions_after(versions, policy_id, metadata)
+    shown = live_id or (LiveId(UNKNOWN_ID, trace.modified, dns.effective_ttl(trace.ttl)) if trace else None)
+    metadata = notes_of(config, policy_id, newest, shown, live_mx)
+    after = versions_after(versions, policy_id, metadata)
     if versions:
         not_due, waits = _not_due(config, new_mx, after, live_id)
         held_back |= not_due
@@ -535,80 +550,33 @@ def _judge_domain(
         kept=kept,
         versions=versions,
         live_id=live_id,
-        metadata=metadata | _adopted(foreign),
+        metadata=metadata | since | adopted_note(foreign),
         braking=braking,
-        removable_from=_AFTER_RETRACTION if lost else _removable_from(config, after, live_id),
+        removable_from=_AFTER_RETRACTION if served is None else _removable_from(config, after, live_id),
     )
     return judged, [_as_warning(finding) for finding in findings] if braking else findings
 
 
-def _metadata(
-    config: DomainConfig,
-    policy_id: str,
-    newest: PolicyVersion | None,
-    live_id: LiveId | None,
-    mx: Sequence[dns.LiveRecord],
-) -> dict[str, str]:
-    """Return what the policy object notes beside the policy: its id, and how the live records are before this update.
-
-    A version that stays keeps its notes. The object is written before any record changes, so what caches may go on
-    giving is remembered whatever becomes of the update.
-    """
-    metadata = {ID_METADATA: policy_id}
-    stays = newest is not None and newest.id == policy_id
-    noted = newest.metadata.get(LIVE_METADATA) if newest and stays else live_id
-    if noted:
-        metadata[LIVE_METADATA] = str(noted)
-    if config.epoch:
-        metadata[EPOCH_METADATA] = config.epoch
-    txt_ttl = newest.seconds(TXT_TTL_METADATA) if newest and stays else 0
-    if live_id is not None and live_id.id == policy_id:
-        txt_ttl = max(txt_ttl, live_id.ttl)
-    if txt_ttl > dns.effective_ttl(config.txt_ttl):
-        metadata[TXT_TTL_METADATA] = str(txt_ttl)
-    mx_ttl = newest.seconds(MX_TTL_METADATA) if newest else 0
-    if not stays and all(record.modified + mx_ttl <= outside().now() for record in mx):
-        mx_ttl = 0  # lowered so long ago that no cache has it
-    mx_ttl = max([mx_ttl, *(dns.effective_ttl(record.ttl) for record in mx)])
-    if mx_ttl > dns.effective_ttl(config.mx_ttl):
-        metadata[MX_TTL_METADATA] = str(mx_ttl)
-    return metadata
-
-
-def _adopted(adopting: Mapping[str, dns.LiveRecord]) -> dict[str, str]:
-    ids = " ".join(sorted(record.id for record in adopting.values()))
-    return {ADOPTED_METADATA: ids} if ids else {}
-
-
-def _versions_after(
-    versions: Sequence[PolicyVersion], policy_id: str, metadata: Mapping[str, str]
-) -> Sequence[PolicyVersion]:
-    if versions and versions[0].id == policy_id:
-        return versions
-    return (PolicyVersion("", metadata, outside().now()), *versions)
-
-
-def _history_lost(config: DomainConfig, record: dns.LiveRecord) -> Finding:
-    """Return the finding about a record of ours whose policies are not in the bucket (RFC 8461 §8.1 can't be kept)."""
-    message = (
-        f"{record} was made here, but the policy host's bucket holds no policy of {config.domain}: what senders hold "
-        "is unknown (another bucket, or one that was emptied). Give the bucket that served it; or, to move to this "
-        f"one, run `mta-sts adopt {config.domain}`, put in the `history` that it prints, and leave the policy as it is "
-        "until the name has moved (docs/runbook.md)"
-    )
-    severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
-    return Finding("history-lost", "host", message, severity)
+def _published_id(
+    config: DomainConfig, body: bytes, served: Sequence[PolicyVersion] | None, live_id: LiveId | None
+) -> str:
+    """Return the id that a body is published under."""
+    if served is None and live_id is not None and live_id.id.startswith(content_id(body)):
+        return live_id.id  # as far as can be seen, nothing changes
+    newest = next(iter(served or ()), None)
+    otherwise = live_id.id if live_id else datetime.fromtimestamp(outside().now(), UTC).date().isoformat()
+    return next_id(body, None if was_replaced(newest, served or (), live_id) else newest, config.epoch, otherwise)
 
 
 def _clock_findings(newest: PolicyVersion | None, live_id: LiveId | None) -> list[Finding]:
     """Return the finding about a clock that is behind what the clouds have written."""
     latest = max(newest.written if newest else 0.0, live_id.since if live_id else 0.0)
-    ahead = latest - outside().now()
-    if ahead <= _CLOCK_TOLERANCE:
+    if latest - outside().now() <= CLOCK_TOLERANCE:
         return []
+    when = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
     message = (
-        f"the clouds' last change is {ahead:.0f} seconds in the future of this machine's clock: waits counted with it "
-        "would be wrong; set the clock, then run again"
+        f"the clouds' last change is of {when}, in the future of this machine's clock: waits counted with it would be "
+        "wrong; set the clock, then run again"
     )
     return [Finding("clock-behind", "domain", message)]
 
@@ -646,17 +614,12 @@ def _step_findings(judged: Judged, elsewhere: former_host.Serving | None) -> lis
 
 
 def _kept(
-    config: DomainConfig,
-    records: Sequence[dns.LiveRecord],
-    hosts: Sequence[LiveMx],
-    versions: Sequence[PolicyVersion],
-    live_id: LiveId | None,
+    config: DomainConfig, records: Sequence[dns.LiveRecord], needed: Sequence[Needed]
 ) -> tuple[list[dns.LiveRecord], list[Finding]]:
     """Return the MX records of hosts no longer declared that must stay for now, and the finding that dates each."""
     if not config.manage_mx:
         # A protected record can't merely fall out of the program: once it is marked, the next update lets go of it.
         return [record for record in records if record.ours], []
-    needed = needed_hosts([entry.host for entry in config.mx], hosts, versions, live_id, outside().now())
     notes = [
         Finding(
             "mx-kept",
@@ -681,8 +644,8 @@ def _kept(
         Finding(
             "mx-kept",
             "mx",
-            f"{record.content} is no longer declared; the next update removes it from DNS, and the one after that "
-            "from the policy",
+            f"{record.content} is no longer declared; the next update removes it from DNS, and later ones from the "
+            "policy",
             Severity.WARNING,
         )
         for record in kept

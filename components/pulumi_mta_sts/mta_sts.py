@@ -50,7 +50,7 @@ class MtaStsArgs(TypedDict):
     zone: NotRequired[str | None]
     """The Cloudflare zone by name; by default the longest one that holds the domain."""
     zone_id: NotRequired[pulumi.Input[str] | None]
-    """The Cloudflare zone by id. An output is taken, but then live records can't be read before the change."""
+    """The Cloudflare zone by id. An output is taken for the first publication only: its records can't be read."""
     host: NotRequired[SharedHost | None]
     """A shared policy host; by default the domain gets its own."""
     manage_mx: NotRequired[bool | None]

@@ -1,4 +1,4 @@
-"""A new MX host of an enforced domain must work before it is in DNS: senders in enforce would pass it by."""
+"""An MX host must work before senders in enforce rely on it: a new one, and those that remain when another leaves."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ def seen_now(hosts: Iterable[str]) -> Mapping[str, Sequence[Session]]:
 
 
 def not_ready(entries: Iterable[MxEntry], seen: Mapping[str, Sequence[Session]]) -> list[Finding]:
-    """Return which of these new MX hosts senders in enforce would not use, at any address (RFC 8461 §4.2).
+    """Return which of these MX hosts senders in enforce would not use, at any address (RFC 8461 §4.2).
 
     Where port 25 can't be reached from here (most networks block it), the entry's `checked` has to say who looked.
     """
@@ -63,7 +63,7 @@ def _judged(entry: MxEntry, sessions: Sequence[Session]) -> list[Finding]:
     wrong = [session for session in sessions if session.cause is not None and session.cause not in _UNSEEN]
     if wrong:
         shown = "; ".join(f"{session.address}: {session.detail}" for session in wrong)
-        message = f"{host} is not ready for senders in enforce ({shown}); mend that, then add it"
+        message = f"{host} is not ready for senders in enforce ({shown}); mend that first"
         return [Finding("mx-not-ready", "mx", message)]
     if any(session.cause is None for session in sessions):
         return []

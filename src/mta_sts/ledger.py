@@ -13,7 +13,7 @@ from mta_sts.identifier import content_id, policy_id
 from mta_sts.policy import Mode, Policy, parse_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from types_boto3_s3 import S3Client
 
@@ -27,6 +27,14 @@ ADOPTED_METADATA = "sts-adopted"
 
 LIVE_METADATA = "sts-live"
 """Object metadata: the id that `_mta-sts` showed when this version was planned, since when, and its TTL (`LiveId`)."""
+UNKNOWN_ID = "?"
+"""What stands for the id in `sts-live` where a domain was published before, and nothing shows an id."""
+ABSENT_METADATA = "sts-absent"
+"""Object metadata: since when no live MX host needs the patterns that are to leave the policy, in seconds since the
+epoch, and a digest of them."""
+STATED_METADATA = "sts-stated"
+"""Object metadata: what the configuration's `history` states of the id in `sts-live`: the longest max_age, in seconds,
+of its enforce policies, 0 where it has none."""
 TXT_TTL_METADATA = "sts-txt-ttl"
 """Object metadata: the TTL, in seconds, that `_mta-sts` had under this id before it was lowered."""
 MX_TTL_METADATA = "sts-mx-ttl"
@@ -71,10 +79,10 @@ class PolicyVersion:
         """The id that was live when this version was planned."""
         return LiveId.parse(self.metadata.get(LIVE_METADATA, ""))
 
-    def seconds(self, key: str) -> int:
-        """Return the time that the metadata note under a key, 0 where they note none."""
+    def seconds(self, key: str, otherwise: int = 0) -> int:
+        """Return the time that the metadata note under a key, or `otherwise`."""
         noted = self.metadata.get(key, "")
-        return int(noted) if noted.isdecimal() else 0
+        return int(noted) if noted.isdecimal() else otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +167,34 @@ def held_policies(versions: Sequence[PolicyVersion], live: LiveId | None, now: f
     return held
 
 
+def unknown_until(versions: Sequence[PolicyVersion], live: LiveId | None) -> float | None:
+    """Return until when some sender may hold a policy that is not known: 0 where none can, None: nothing bounds it.
+
+    An id was seen in DNS that no version has and no `history` states: versions were lost, or the domain came from
+    elsewhere. What was served under it may be an enforce policy, of the longest max_age that there is.
+    """
+    known = {version.id for version in versions}
+    ends: list[float | None] = [None] if live is not None and live.id not in known else []
+    for index, version in enumerate(versions, 1):
+        if (note := version.noted) is not None and note.id not in known:
+            shown = shown_until(note.id, index, versions, live)
+            max_age = version.seconds(STATED_METADATA, LONGEST_MAX_AGE)
+            ends.append(None if shown is None else shown + FETCH_SECONDS + max_age if max_age else 0.0)
+    return last_end(ends)
+
+
 def enforced_until(versions: Sequence[PolicyVersion], live: LiveId | None, now: float) -> float | None:
     """Return until when some sender may hold an enforce policy: 0 where none can, None while nothing bounds it."""
+    unknown = unknown_until(versions, live)
     ends = [held.until for held in held_policies(versions, live, now) if held.policy.mode is Mode.ENFORCE]
-    return None if None in ends else max((end for end in ends if end is not None), default=0.0)
+    until = last_end([*ends, unknown])
+    return 0.0 if until is not None and until <= now else until
+
+
+def last_end(ends: Iterable[float | None]) -> float | None:
+    """Return the last of these ends, 0 where there is none, None where one of them is not bounded."""
+    known = list(ends)
+    return None if None in known else max((end for end in known if end is not None), default=0.0)
 
 
 def policy_key(domain: str) -> str:

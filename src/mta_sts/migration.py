@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mta_sts.domain_config import MxEntry
-from mta_sts.ledger import ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion, held_policies, known_from
+from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion, held_policies, known_from
 from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
 from mta_sts.policy import Mode, render_policy
 
@@ -67,10 +67,13 @@ def migration(config: DomainConfig, to: Sequence[str], now: datetime, meanwhile:
     nobody = "no policy that lists none of the new hosts can be held any more"
     if config.manage_mx:
         add(_UP, f"{nobody}: {former} leave DNS")
-        add(_UP, "and then the policy")
     else:
         add(f"delete the MX records of {former}", nobody)
-        add(_UP, "the policy lists the new hosts alone", mx=list(to))
+    alone = {} if config.manage_mx else {"mx": list(to)}
+    if config.mode is Mode.ENFORCE:
+        add(_UP, "it notes that they are gone; caches may still give them", **alone)
+        moment, alone = moment + config.mx_ttl + FETCH_SECONDS, {}
+    add(_UP, "the policy lists the new hosts alone", **alone)
     if lowered:
         add(_UP, "as before", max_age=config.max_age)
     return steps

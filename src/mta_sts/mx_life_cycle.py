@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mta_sts.ledger import HeldPolicy, LiveId, PolicyVersion, held_policies, known_from
+from mta_sts.ledger import LiveId, PolicyVersion, held_policies, known_from, last_end, unknown_until
 from mta_sts.matching import mx_matches
+from mta_sts.names import to_ascii
 from mta_sts.policy import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +52,33 @@ def retiring_hosts(declared: Iterable[str], live: Iterable[LiveMx], newest: Poli
     return sorted(mx.host for mx in live if not _covers(patterns, mx.host) and _covers(served.mx, mx.host))
 
 
+def absent_patterns(declared: Iterable[str], retiring: Iterable[str], newest: PolicyVersion | None) -> list[str]:
+    """Return the patterns of the policy served now that neither the declaration nor a live host keeps in it.
+
+    They stay until no cache gives a host that they match any more: senders would skip it.
+    """
+    served = newest.policy if newest else None
+    kept = [*declared, *retiring]
+    if served is None:
+        return []
+    listed = {to_ascii(pattern) for pattern in served.mx}
+    return sorted(pattern for pattern in listed if pattern not in kept and not _covers(kept, pattern))
+
+
 def needed_hosts(
     declared: Sequence[str],
     live: Sequence[LiveMx],
     versions: Sequence[PolicyVersion],
     live_id: LiveId | None,
     now: float,
+    *,
+    broken: Mapping[str, str] | None = None,
 ) -> list[Needed]:
     """Return which live hosts that are no longer declared must stay in DNS, and why.
 
     One may go when every declared host has been live for its TTL, the policy that lists them has been current for the
-    TTL of the record and a fetch, and no enforce policy that may be held would be left without a declared host.
+    TTL of the record and a fetch, and no enforce policy that may be held would be left without a declared host that
+    works. `broken` says of declared hosts why they don't count as working.
     """
     leaving = [mx.host for mx in live if mx.host not in declared]
     if not leaving:
@@ -70,16 +87,28 @@ def needed_hosts(
     if due is None or due > now:
         reason = "the hosts that replace it are not yet live, or senders do not yet know the policy that lists them"
         return [Needed(host, reason, due) for host in leaving]
-    orphaned = [
-        held
-        for held in held_policies(versions, live_id, now)
-        if held.policy.mode is Mode.ENFORCE and not any(_covers(held.policy.mx, host) for host in declared)
-    ]
-    return [
-        Needed(host, "senders may still hold an enforce policy that lists none of the declared hosts", _last(relying))
-        for host in leaving
-        if (relying := [held for held in orphaned if _covers(held.policy.mx, host)])
-    ]
+    unknown = unknown_until(versions, live_id)
+    if unknown is None or unknown > now:
+        reason = (
+            "senders may hold a policy that is not known (the domain came from elsewhere, or versions were lost), and "
+            "that counts as one that lists no other host until `history` states it"
+        )
+        return [Needed(host, reason, unknown) for host in leaving]
+    held = [one for one in held_policies(versions, live_id, now) if one.policy.mode is Mode.ENFORCE]
+    needed = []
+    for host in leaving:
+        relying = [one for one in held if _covers(one.policy.mx, host)]
+        left = [[other for other in declared if _covers(one.policy.mx, other)] for one in relying]
+        alone = [one.until for one, others in zip(relying, left, strict=True) if not others]
+        why = next((others for others in left if others and all(other in (broken or {}) for other in others)), [])
+        if why:
+            reason = "of the hosts that senders' policy lists beside it none was seen working"
+            reasons = "; ".join((broken or {})[other] for other in why)
+            needed.append(Needed(host, f"{reason} ({reasons})", None))
+        elif alone:
+            reason = "senders may still hold an enforce policy that lists none of the declared hosts"
+            needed.append(Needed(host, reason, last_end(alone)))
+    return needed
 
 
 def _settled(
@@ -93,11 +122,6 @@ def _settled(
     if live_id.id != newest.id or not all(host in by_host and _covers(newest.policy.mx, host) for host in declared):
         return None
     return max([known_from(versions, live_id), *(by_host[host].since + by_host[host].ttl for host in declared)])
-
-
-def _last(held: Sequence[HeldPolicy]) -> float | None:
-    ends = [one.until for one in held]
-    return None if None in ends else max(end for end in ends if end is not None)
 
 
 def _covers(patterns: Iterable[str], host: str) -> bool:

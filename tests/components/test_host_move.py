@@ -21,6 +21,8 @@ ALONE = {key: value for key, value in OTHER.items() if key != "host"}
 HOST = "urn:pulumi:test::mta-sts::mta-sts:index:MtaSts$mta-sts:index:PolicyHost$"
 DISTRIBUTION = f"{HOST}aws:cloudfront/distribution:Distribution::"
 OTHERS = "b" * 32
+STATED = {"mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600, "seen": "2026-01-01T00:00:00Z"}
+HISTORY = {"history": [STATED | {"id": OTHERS, "source": "another bucket"}]}
 TESTING = SERVED.replace("enforce", "testing")
 
 
@@ -123,16 +125,16 @@ def test_a_host_of_ones_own_is_known_from_the_state(world: World, former: Callab
     assert [] == asked
     assert STATE not in {function for function, _ in world.calls}
     world.records["zone-1"][0]["content"] = f'"v=STSv1; id={OTHERS};"'
-    message, _ = refusal(world, lambda: MtaSts("mail", ALONE))
+    message, _ = refusal(world, lambda: MtaSts("mail", ALONE | HISTORY))
     assert "moves to a policy host that is yet to be made" in message
     alias = {"aliases": ["mta-sts.example.com"]}
     world.state[f"{DISTRIBUTION}old-distribution"] = alias | {"domainName": FORMER}
-    message, _ = refusal(world, lambda: MtaSts("mail", ALONE))
+    message, _ = refusal(world, lambda: MtaSts("mail", ALONE | HISTORY))
     assert "off this stack's old-distribution, at CloudFront" in message
     world.state[f"{DISTRIBUTION}mail-host-distribution"] = {"domainName": TARGET}
-    assert f"moves to {TARGET}" in refusal(world, lambda: MtaSts("mail", ALONE))[0]
+    assert f"moves to {TARGET}" in refusal(world, lambda: MtaSts("mail", ALONE | HISTORY))[0]
     world.state[f"{DISTRIBUTION}mail-host-distribution"] = alias | {"domainName": FORMER}
-    run = deploy(world, lambda: MtaSts("mail", ALONE))
+    run = deploy(world, lambda: MtaSts("mail", ALONE | HISTORY))
     assert bucket == {run["mail-policy"].inputs["bucket"]}
 
 
@@ -141,7 +143,7 @@ def test_a_state_that_can_not_be_read_refuses_nothing(world: World, former: Call
     former(SERVED)
     world.records["zone-1"][0]["content"] = f'"v=STSv1; id={OTHERS};"'
     world.failing[STATE] = {"says": "backend is gone"}
-    deploy(world, lambda: MtaSts("mail", ALONE))
+    deploy(world, lambda: MtaSts("mail", ALONE | HISTORY))
 
 
 def test_an_empty_bucket_is_told_of_the_order(world: World, former: Callable[..., list[str]]) -> None:

@@ -7,12 +7,16 @@ from mta_sts.ledger import (
     FETCH_SECONDS,
     ID_METADATA,
     LIVE_METADATA,
+    LONGEST_MAX_AGE,
+    STATED_METADATA,
     TXT_TTL_METADATA,
     LiveId,
     PolicyVersion,
+    enforced_until,
     held_policies,
     known_from,
     next_id,
+    unknown_until,
 )
 
 DAY = 86_400
@@ -92,6 +96,26 @@ def test_what_nothing_bounds_counts_as_held() -> None:
     for live in (None, LiveId("foreign", 9 * DAY, 300)):
         held = held_policies([SECOND, FIRST], live, now=400 * DAY)
         assert (None, None) == (until(held, 3), until(held, 1))
+
+
+def test_an_id_that_no_version_has_stands_for_a_policy_of_the_longest_max_age() -> None:
+    """Versions were lost, or nobody said what stood before: its end is known only once another id was seen."""
+    last = 5 * DAY + 300 + FETCH_SECONDS + LONGEST_MAX_AGE
+    live = LiveId("id5", 5 * DAY, 300)
+    assert last == unknown_until([THIRD, FIRST], live)
+    bodiless = PolicyVersion("v5", THIRD.metadata)
+    assert (last, 0) == (enforced_until([bodiless], live, last - 1), enforced_until([bodiless], live, last))
+    assert unknown_until([THIRD, SECOND, FIRST], LiveId("foreign", 6 * DAY, 300)) is None
+    assert unknown_until([], live) is None
+    assert 0 == unknown_until([], None)
+
+
+def test_what_history_once_stated_of_an_id_bounds_it_when_it_is_taken_out() -> None:
+    """Its longest max_age in enforce; a policy that only tested binds nobody."""
+    live = LiveId("id5", 5 * DAY, 300)
+    for stated, expected in ((DAY, 5 * DAY + 300 + FETCH_SECONDS + DAY), (0, 0)):
+        third = PolicyVersion("v5", THIRD.metadata | {STATED_METADATA: str(stated)}, 5 * DAY, THIRD.body)
+        assert expected == unknown_until([third], live)
 
 
 def test_a_live_id_survives_the_round_trip() -> None:

@@ -45,14 +45,22 @@ def test_enforce_with_a_long_max_age_is_lowered_first_and_raised_last() -> None:
     found = steps(MANAGED)
     lowered = KNOWN + 14 * DAY
     done = lowered + KNOWN + DAY
-    assert [timedelta(0), lowered, done, done, done] == after(found)
-    assert [{"max_age": 86_400}, {"mx": [{"host": "mx3.example.com", "preference": 10}]}, {}, {}, {"max_age": 1_209_600}
-            ] == [step.declare for step in found]  # fmt: skip
+    forgotten = done + KNOWN  # the MX records have the same TTL
+    assert [timedelta(0), lowered, done, done, forgotten, forgotten] == after(found)
+    assert [
+        {"max_age": 86_400},
+        {"mx": [{"host": "mx3.example.com", "preference": 10}]},
+        {},
+        {},
+        {},
+        {"max_age": 1_209_600},
+    ] == [step.declare for step in found]
 
 
 def test_a_short_max_age_is_left_alone() -> None:
     """Nothing to lower: the hosts change at once, and the former go when no policy that lists only them can be held."""
-    assert [timedelta(0), KNOWN + DAY, KNOWN + DAY] == after(steps(MANAGED | {"max_age": 86_400}))
+    gone = KNOWN + DAY
+    assert [timedelta(0), gone, gone, gone + KNOWN] == after(steps(MANAGED | {"max_age": 86_400}))
 
 
 def test_in_testing_no_host_is_needed_once_the_new_ones_are_known() -> None:
@@ -65,7 +73,7 @@ def test_where_an_update_may_not_wait_so_long_the_records_come_with_a_later_one(
     """As the component holds them back, with its date."""
     found = steps(MANAGED | {"max_age": 86_400, "txt_ttl": 3600})
     late = timedelta(seconds=3600 + 420)
-    assert [timedelta(0), late, late + DAY, late + DAY] == after(found)
+    assert [timedelta(0), late, late + DAY, late + DAY, late + DAY + KNOWN] == after(found)
     assert "wait_limit" in found[1].why
 
 
@@ -76,6 +84,9 @@ def test_mx_records_of_others_are_changed_by_hand_in_the_same_order() -> None:
             "`pulumi up`"] == [step.do for step in found]  # fmt: skip
     assert {"mx": ["mx1.example.com", "mx3.example.com"]} == found[0].declare
     assert {"mx": ["mx3.example.com"]} == found[-1].declare
+    enforced = steps({"domain": "example.com", "mx": ["mx1.example.com"], "mode": "enforce", "max_age": 86_400})
+    assert [{"mx": ["mx3.example.com"]}, {}] == [step.declare for step in enforced[-2:]]
+    assert KNOWN == enforced[-1].when - enforced[-2].when
 
 
 @pytest.fixture
@@ -90,10 +101,10 @@ def test_the_command_prints_them(stack: Path, capsys: pytest.CaptureFixture[str]
     """As text and as JSON."""
     assert 0 == main(["migrate", "EXAMPLE.com", "--to", "mx3.example.com,mx4.example.com", "--stack", str(stack)])
     said = capsys.readouterr().out
-    assert said.startswith("example.com: 5 steps;")
+    assert said.startswith("example.com: 6 steps;")
     assert 'mx: [{"host": "mx3.example.com", "preference": 10}, {"host": "mx4.example.com", "preference": 20}]' in said
     assert 0 == main(["migrate", "example.com", "--to", "mx3.example.com", "--stack", str(stack), "--json"])
-    assert 5 == len(json.loads(capsys.readouterr().out)["steps"])
+    assert 6 == len(json.loads(capsys.readouterr().out)["steps"])
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta_sts import Mode, Policy, mx_matches, render_policy
-from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion, held_policies
-from mta_sts.mx_life_cycle import LiveMx, needed_hosts, retiring_hosts
+from mta_sts.ledger import (
+    FETCH_SECONDS,
+    ID_METADATA,
+    LIVE_METADATA,
+    LONGEST_MAX_AGE,
+    LiveId,
+    PolicyVersion,
+    held_policies,
+)
+from mta_sts.mx_life_cycle import LiveMx, absent_patterns, needed_hosts, retiring_hosts
 
 DAY = 86_400
 TTL = 300
@@ -61,11 +69,44 @@ def test_a_host_beside_which_another_was_always_listed_may_go_at_once() -> None:
     assert [] == needed_hosts(["mx3.example.com"], live, [both], LiveId("id1", 0, TTL), now=DAY)
 
 
+def test_a_host_stays_while_those_listed_beside_it_do_not_work() -> None:
+    """One that works is enough; a host of another policy is none."""
+    all_of_them = version(1, "mx1.example.com", "mx2.example.com", "mx3.example.com")
+    names = ["mx2.example.com", "mx3.example.com"]
+    live = [LiveMx(host, 0, TTL) for host in ("mx1.example.com", *names)]
+    broken = {"mx2.example.com": "expired", "mx3.example.com": "no STARTTLS"}
+    held = LiveId("id1", 0, TTL)
+    (needed,) = needed_hosts(names, live, [all_of_them], held, DAY, broken=broken)
+    assert None is needed.until
+    assert "none was seen working (expired; no STARTTLS)" in needed.reason
+    assert [] == needed_hosts(names, live, [all_of_them], held, DAY, broken={"mx2.example.com": "expired"})
+
+
+def test_what_neither_declaration_nor_dns_keeps_is_to_leave_the_policy() -> None:
+    """A host that is declared by a wildcard stays listed; a wildcard that is no longer declared may match more."""
+    served = version(1, "mx1.example.com", "mx2.example.com", "*.example.net")
+    assert ["*.example.net", "mx1.example.com"] == absent_patterns(["mx2.example.com"], [], served)
+    assert ["*.example.net"] == absent_patterns(["mx2.example.com"], ["mx1.example.com"], served)
+    assert [] == absent_patterns(["*.example.com", "*.example.net"], [], served)
+    assert [] == absent_patterns(["mx2.example.com"], [], None)
+
+
 def test_a_testing_policy_holds_nothing_back() -> None:
     """Senders in testing deliver anyway, so only the settling of the new host is waited for."""
     old = version(1, "mx1.example.com", mode=Mode.TESTING)
     both = version(2, "mx1.example.com", "mx3.example.com", mode=Mode.TESTING, noted=LiveId("id1", 0, TTL))
     assert [] == needed_hosts(["mx3.example.com"], LIVE_BOTH, [both, old], CURRENT, now=6 * DAY)
+
+
+def test_a_host_stays_while_a_policy_that_nobody_knows_may_be_held() -> None:
+    """It may list that host alone; a `history` that states it says what it lists."""
+    declared = ["mx3.example.com"]
+    both = version(2, "mx1.example.com", "mx3.example.com", noted=LiveId("foreign", 0, TTL))
+    (needed,) = needed_hosts(declared, LIVE_BOTH, [both], CURRENT, now=100 * DAY)
+    assert ("mx1.example.com", 5 * DAY + TTL + FETCH_SECONDS + LONGEST_MAX_AGE) == (needed.host, needed.until)
+    assert "`history`" in needed.reason
+    stated = PolicyVersion("", {ID_METADATA: "foreign"}, body=both.body)
+    assert [] == needed_hosts(declared, LIVE_BOTH, [both, stated], CURRENT, now=6 * DAY)
 
 
 hosts = st.sampled_from([f"mx{number}.example.com" for number in range(4)])
