@@ -283,6 +283,21 @@ def test_an_mx_host_of_the_policy_without_address_is_the_one_fault(world: World,
     assert [("error", "mx-without-address", "void-mx.example.com")] == seen(world, "void.example.com")
 
 
+@pytest.mark.parametrize(
+    ("short", "name"), [("round", "mta-sts.round.example.com"), ("rounder", "rounder-mx.example.com")]
+)
+def test_aliases_in_a_circle_are_the_one_fault(*, world: World, clouds: Clouds, short: str, name: str) -> None:
+    """At the policy host, or at an MX host."""
+    domain, mx = f"{short}.example.com", MX if name.startswith("mta-sts.") else name
+    publish(clouds, domain, policy(mx, mode="enforce", max_age=1_209_600))
+    zone = clouds.cloudflare.zone(ZONE)
+    for record in clouds.cloudflare.records(ZONE, name):
+        clouds.cloudflare.call("DELETE", f"/zones/{zone}/dns_records/{record['id']}")
+    clouds.cloudflare.add(ZONE, "CNAME", name, f"a.{name}")
+    clouds.cloudflare.add(ZONE, "CNAME", f"a.{name}", name)
+    assert [("error", "cname-loop", name)] == seen(world, domain)
+
+
 def test_a_domain_that_is_not_there_is_one_line(world: World, clouds: Clouds) -> None:
     """NXDOMAIN explains everything else."""
     assert [("error", "domain-missing", "nosuch.invalid")] == seen(world, "nosuch.invalid")

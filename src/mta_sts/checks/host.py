@@ -187,7 +187,7 @@ def _caa(seen: Seen, certificate: bytes) -> Iterator[Point]:
         if any(one and one.failure and one.name == seen.caa.name for one in (seen.mx, seen.apex)):
             return  # the whole name fails, which is said already
         message = (
-            f"CAA can't be looked up ({seen.caa.failure}), and authorities issue no certificate for {host} then "
+            f"CAA can't be looked up ({seen.caa.failure.upper()}), and authorities then issue nothing for {host} "
             f"(RFC 8659 §3); see what `dig +trace CAA {seen.caa.name}` says"
         )
         kind = Kind.SKIPPED if seen.caa.failure in (Failure.TIMEOUT, Failure.REFUSED) else Kind.WARNING

@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 _MOST_CNAMES = 8
 _LONGEST_CHAIN = 24
 """CNAME records that are followed to tell a long chain from a circle."""
-_AT_ONCE = 12
+_AT_ONCE = 6
 """Questions in flight for one domain: each has a socket of its own, and many systems allow 1,024 files."""
 _SERVER_LIMIT = 3.0
 """Seconds for one question to one name server."""
@@ -232,7 +232,7 @@ class Dns:
         ]
         name, kind = questions[0]
         homeless = [
-            Said(server, "no address", name, kind, problem="has no address in DNS")
+            Said(server, "", name, kind, problem="has no address in DNS")
             for server, one in servers
             if not one.values and not one.failure
         ]

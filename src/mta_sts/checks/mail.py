@@ -85,7 +85,7 @@ def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
         )
     else:
         message = (
-            f"the MX record names {host!r}, which {name_problem(host)}: no certificate and no policy can name it; let "
+            f"the MX record names `{host}`, which {name_problem(host)}: no certificate and no policy can name it; let "
             "the record name the mail host by its host name"
         )
     return Point(Area.MX, kind, "mx-no-host-name", domain, message)

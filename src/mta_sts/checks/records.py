@@ -245,7 +245,8 @@ def judge_agreement(seen: Seen, reach: Reach) -> Iterator[Point]:
             servers.setdefault((one.server, what), []).append(one.address)
     by_server: dict[str, list[str]] = {}
     for (server, what), addresses in servers.items():
-        by_server.setdefault(f"{server} ({', '.join(dict.fromkeys(addresses))})", []).append(what)
+        at = f" ({', '.join(dict.fromkeys(addresses))})" if any(addresses) else ""
+        by_server.setdefault(f"{server}{at}", []).append(what)
     for server, told in by_server.items():
         lame = [what for what in told if not what.startswith("says")]
         if lame:

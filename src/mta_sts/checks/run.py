@@ -84,7 +84,7 @@ async def check_domains_async(
     """Return a report for each domain (normalised), in their order; raises ValueError where no resolver is known."""
     observer = Observer(network, smtp=smtp)
     reports: list[DomainReport | None] = [None] * len(domains)
-    doubtful: dict[int, tuple[Seen, float]] = {}
+    doubtful: dict[int, tuple[Seen, datetime, float]] = {}
     waiting = iter(enumerate(domains))
     done = wrong = 0
 
@@ -96,10 +96,10 @@ async def check_domains_async(
             seen = await observer.look_at(domain)
         except Exception as error:  # noqa: BLE001  whatever a stranger published, the other domains count
             return _failed(domain, known, error)
-        seconds = round(time.monotonic() - start, 3)
+        looked = seen, datetime.now(UTC), round(time.monotonic() - start, 3)
         if tells_of_us(seen, observer.reach):
-            doubtful[index] = seen, seconds
-        return _judged(seen, known, observer.reach, seconds)
+            doubtful[index] = looked
+        return _judged(*looked, known, observer.reach)
 
     async def work() -> None:
         nonlocal done, wrong
@@ -110,8 +110,8 @@ async def check_domains_async(
 
     await asyncio.gather(*(work() for _ in range(min(_AT_ONCE, len(domains)))))
     # What this machine can reach is known only now.
-    for index, (seen, seconds) in doubtful.items():
-        reports[index] = _judged(seen, known, observer.reach, seconds)
+    for index, looked in doubtful.items():
+        reports[index] = _judged(*looked, known, observer.reach)
     return [report for report in reports if report is not None]
 
 
@@ -124,9 +124,9 @@ def tells_of_us(seen: Seen, reach: Reach) -> bool:
     return (silent and not reach.smtp) or any(map(reach.no_route, unreached))
 
 
-def _judged(seen: Seen, known: Known, reach: Reach, seconds: float) -> DomainReport:
+def _judged(seen: Seen, now: datetime, seconds: float, known: Known, reach: Reach) -> DomainReport:
     try:
-        report = judge(seen, known, datetime.now(UTC), reach)
+        report = judge(seen, known, now, reach)
     except Exception as error:  # noqa: BLE001  whatever a stranger published, the other domains count
         report = _failed(seen.domain, known, error)
     report.seconds = seconds

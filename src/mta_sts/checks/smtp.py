@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -115,7 +116,8 @@ async def _connect(address: str, port: int) -> tuple[asyncio.StreamReader, async
             cause = SmtpCause.NO_ROUTE
         elif error.errno in NOT_LET_THROUGH:
             cause = SmtpCause.NO_CONNECTION
-        raise _EndedError(cause, f"no connection ({error.strerror})") from error
+        # asyncio words some of them itself, with the address.
+        raise _EndedError(cause, f"no connection ({os.strerror(error.errno or 0)})") from error
 
 
 def _expect_welcome(code: str, lines: list[str]) -> None:
