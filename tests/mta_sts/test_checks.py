@@ -131,6 +131,8 @@ def test_a_missing_folder_is_named_before_anything_is_checked(
     monkeypatch.setattr(observe, "Observer", None)
     assert 64 == main(["check", DOMAIN, "-o", str(tmp_path / "missing" / "out.json")])
     assert "there is no folder" in capsys.readouterr().err
+    assert 64 == main(["check", DOMAIN, "-o", str(tmp_path)])
+    assert "can't be written" in capsys.readouterr().err
 
 
 def test_every_bad_domain_of_a_call_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,20 +271,22 @@ def test_a_long_ttl_is_a_warning(authority: Authority) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wild", "expected"),
+    ("wild", "alias", "expected"),
     [
-        (("192.0.2.1",), [("error", "no-mta-sts")]),
-        ((), [("error", "sts-record-missing")]),
-        (("192.0.2.7",), [("error", "sts-record-missing")]),
+        (("192.0.2.1",), (), [("error", "no-mta-sts")]),
+        (("192.0.2.7",), ("cdn.example",), [("error", "no-mta-sts")]),
+        ((), (), [("error", "sts-record-missing")]),
+        (("192.0.2.7",), (), [("error", "sts-record-missing")]),
     ],
 )
 def test_a_wildcard_address_is_no_policy_host(
-    authority: Authority, wild: tuple[str, ...], expected: list[tuple[str, str]]
+    authority: Authority, wild: tuple[str, ...], alias: tuple[str, ...], expected: list[tuple[str, str]]
 ) -> None:
     """What stands at `mta-sts` stands at every name: the domain publishes nothing, and that is the one thing to say."""
     more: dict[str, Any] = {
         "sts": Looked(f"_mta-sts.{DOMAIN}", "TXT"),
-        "wildcard_host": Looked("probe", "A", wild),
+        "host": Looked(HOST, "A", ("192.0.2.1",), alias),
+        "wildcard_host": Looked("probe", "A", wild, alias),
         "fetched": [unfetched("192.0.2.1", FetchCause.CERTIFICATE_NAME)],
     }
     found = [one for one in judge(seen_with(authority, **more), Known(), NOW).points if one.area is Area.RECORD]

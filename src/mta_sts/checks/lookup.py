@@ -219,7 +219,7 @@ class Dns:
 
     async def by_authority(self, domain: str, *questions: tuple[str, str]) -> list[Said]:
         """Return what each server of a domain's zone says itself to each question of name and type."""
-        zone, named = domain, await self.shared("NS", domain, lambda: self.look(domain, "NS"))
+        zone, named = domain, await self.look(domain, "NS")
         while (not named.values or named.cnames) and not named.failure and zone.count(".") > 1:
             zone = zone.partition(".")[2]
             named = await self.shared("NS", zone, lambda zone=zone: self.look(zone, "NS"))  # type: ignore[misc]

@@ -149,12 +149,14 @@ class Observer:
     async def _same_everywhere(self, seen: Seen) -> None:
         domain = seen.domain
         texts = [(f"_mta-sts.{domain}", "TXT"), (domain, "MX"), (f"_smtp._tls.{domain}", "TXT")]
-        asked = (
-            self._dns.by_authority(domain, *texts, (f"mta-sts.{domain}", "A")),
-            *(self._dns.by_resolver(*question) for question in texts),
+
+        async def note(asked: Coroutine[Any, Any, list[Said]]) -> None:
+            seen.said += await asked
+
+        await asyncio.gather(
+            note(self._dns.by_authority(domain, *texts, (f"mta-sts.{domain}", "A"))),
+            *(note(self._dns.by_resolver(*question)) for question in texts),
         )
-        for answers in asyncio.as_completed(asked):
-            seen.said += await answers
 
     async def _policy_host(self, seen: Seen, gate: asyncio.Semaphore) -> None:
         name = f"mta-sts.{seen.domain}"

@@ -81,9 +81,11 @@ def zone_failure(seen: Seen) -> Point | None:
 
 
 def from_wildcard(seen: Seen) -> bool:
-    """Whether the policy host has only the addresses that every name below the domain has, and no record."""
+    """Whether the policy host has only what every name below the domain has: one CNAME, else the same addresses."""
     wild, host = seen.wildcard_host, seen.host
-    return bool(wild and host and wild.values and {*wild.values, *wild.cnames} == {*host.values, *host.cnames})
+    if wild is None or host is None or not wild.values:
+        return False
+    return wild.cnames[:1] == host.cnames[:1] and (bool(host.cnames) or set(wild.values) == set(host.values))
 
 
 def judge_record(seen: Seen, now: datetime) -> Iterator[Point]:

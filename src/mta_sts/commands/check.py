@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +80,8 @@ def _check(options: argparse.Namespace) -> int:
     from mta_sts.files import write_whole  # noqa: PLC0415
 
     network = network_of(options)
-    if options.output and not Path(options.output).absolute().parent.is_dir():
-        raise ValueError(f"-o {options.output}: there is no folder {Path(options.output).absolute().parent}")
+    if options.output:
+        _check_output(Path(options.output).absolute())
     declared = _declared(options.stack) if options.stack else {}
     domains, bad = _targets(options, declared)
     for one in bad:
@@ -102,6 +103,14 @@ def _check(options: argparse.Namespace) -> int:
     if "errors" in verdicts:
         return EXIT_ERRORS
     return EXIT_NOT_SURE if bad or "not sure" in verdicts else EXIT_GOOD
+
+
+def _check_output(file: Path) -> None:
+    """Raise ValueError where the results could not be written: a long run is not to end in that."""
+    if not file.parent.is_dir():
+        raise ValueError(f"-o {file}: there is no folder {file.parent}")
+    if file.is_dir() or not os.access(file.parent, os.W_OK):
+        raise ValueError(f"-o {file}: can't be written; name a file in a folder that is yours")
 
 
 def _targets(options: argparse.Namespace, declared: dict[str, DomainConfig]) -> tuple[list[str], list[BadLine]]:
