@@ -1,11 +1,13 @@
 """How long a proof takes, and how many deliveries a replay makes: `python benchmarks/safety.py`.
 
-Goals: 50 ms for a usual change of one domain, 20 s for 1,000 domains on 2 cores.
+Goals: 50 ms for a usual change of one domain, 300 ms for one that replaces all its MX hosts, 20 s for 1,000 domains on
+2 cores. Where one is missed it exits with 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -18,6 +20,7 @@ from mta_sts.sender import temperaments
 TTL = 300
 BARRIER = TTL + 420
 ONE_GOAL = 0.050
+MIGRATION_GOAL = 0.300
 ALL_GOAL = 20.0
 REPEATS = 20
 
@@ -68,13 +71,32 @@ def usual(number: int) -> dict[str, Change]:
     }
 
 
+def migrations() -> dict[str, tuple[World, Change]]:
+    """Return changes that replace all MX hosts, in each of the ways that people try."""
+    found = {}
+    for many, fresh in ((1, 5), (5, 1), (5, 5), (10, 10)):
+        old = [f"mx{number}.old.example" for number in range(many)]
+        new = [f"mx{number}.new.example" for number in range(fresh)]
+        before, after = body(*old), body(*old, *new)
+        ledger = (Publication(body(*old[:-1], "mx.older.example"), "id0", -5 * 86_400.0, TTL),)
+        world = World(mx=frozenset(old), mx_ttl=TTL, txt="id1", txt_ttl=TTL, policy=before, ledger=ledger)
+        publish = Step("policy", Kind.POLICY, after), Step("txt", Kind.TXT, "id2", {"policy": 0})
+        added = tuple(Step(f"add {host}", Kind.MX_ADD, host, {"txt": BARRIER}) for host in new)
+        removed = tuple(Step(f"remove {host}", Kind.MX_REMOVE, host, deletion=True) for host in old)
+        both = replace(world, mx=frozenset((*old, *new)), policy=after)
+        found[f"{many} MX hosts, {fresh} new ones added"] = world, Change((*publish, *added))
+        found[f"{fresh} new MX hosts, {many} old ones removed"] = both, Change(removed)
+        found[f"{many} MX hosts, {fresh} in their place in one update"] = world, Change((*publish, *added, *removed))
+    return found
+
+
 def milliseconds(world: World, change: Change) -> float:
-    """Return how long one proof takes."""
+    """Return how long one proof takes, in time of this process: others on the machine miss no goal."""
     prove(world, change)
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(REPEATS):
         prove(world, change)
-    return (time.perf_counter() - begin) / REPEATS * 1000
+    return (time.process_time() - begin) / REPEATS * 1000
 
 
 def prove_some(numbers: range) -> int:
@@ -88,15 +110,20 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--domains", type=int, default=1000)
     count: int = options.parse_args().domains
-    for name, change in usual(0).items():
-        taken = milliseconds(domain(0), change)
-        safe = prove(domain(0), change).safe
-        print(f"{taken:8.1f} ms  {taken / 1000 / ONE_GOAL:6.1%} of the goal  {name}, safe: {safe}")
+    missed = 0
+    judged = [(name, domain(0), change, ONE_GOAL) for name, change in usual(0).items()]
+    judged += [(name, world, change, MIGRATION_GOAL) for name, (world, change) in migrations().items()]
+    for name, world, change, goal in judged:
+        taken = milliseconds(world, change)
+        missed += taken / 1000 > goal
+        safe = prove(world, change).safe
+        print(f"{taken:8.1f} ms  {taken / 1000 / goal:6.1%} of the goal  {name}, safe: {safe}")
     begin = time.perf_counter()
     parts = [range(core, count, 2) for core in range(2)]
     with ProcessPoolExecutor(2) as pool:
         passed = sum(pool.map(prove_some, parts))
     taken = time.perf_counter() - begin
+    missed += taken > ALL_GOAL
     print(f"{taken:8.1f} s   {taken / ALL_GOAL:6.1%} of the goal  {count} domains on 2 cores, {passed} safe")
     world, change = domain(0), usual(0)["add one MX host"]
     times = [(0.0, change.steps[0]), (0.0, change.steps[1]), (float(BARRIER), change.steps[2])]
@@ -107,6 +134,8 @@ def main() -> None:
     print(
         f"{tally.deliveries:8} deliveries in {taken:.1f} s on 1 core: {taken / tally.deliveries * 1e6:.1f} s a million"
     )
+    if missed:
+        sys.exit(f"{missed} goals were missed")
 
 
 if __name__ == "__main__":

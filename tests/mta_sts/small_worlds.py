@@ -183,3 +183,55 @@ def later(world: World, seconds: float) -> World:
         ledger=tuple(replace(one, visible_until=one.visible_until - seconds) for one in world.ledger),
         earlier=tuple(replace(one, until=one.until - seconds) for one in world.earlier),
     )
+
+
+COPIES = ("one", "two", "three")
+
+
+def _copies(hosts: frozenset[str]) -> frozenset[str]:
+    return frozenset(f"{copy}.{host}" for host in hosts for copy in COPIES)
+
+
+def _copied(text: str | None) -> str | None:
+    """Return a body that lists each host three times over."""
+    policy = plain(text)
+    known = policy is not None and text != NO_POLICY
+    return body(*_copies(policy[1]), mode=policy[0], max_age=policy[2]) if policy and known else text
+
+
+def spread(world: World) -> World:
+    """Return a world with three MX hosts that are alike in the place of each."""
+    return replace(
+        world,
+        mx=_copies(world.mx),
+        broken=_copies(world.broken),
+        policy=_copied(world.policy),
+        ledger=tuple(replace(one, body=_copied(one.body) or "") for one in world.ledger),
+        earlier=tuple(replace(one, value=_spread_value(one.kind, one.value)) for one in world.earlier),
+    )
+
+
+def _spread_value(kind: Kind, value: Any) -> Any:
+    if kind is Kind.POLICY:
+        return _copied(value)
+    return _copies(value) if kind is Kind.MX else value
+
+
+def spread_steps(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps for them: three that add or remove one, in no order, in the place of one that did."""
+    one_by_one = (Kind.MX_ADD, Kind.MX_REMOVE)
+    names = {
+        step.name: [f"{step.name} {copy}" for copy in COPIES] if step.kind in one_by_one else [step.name]
+        for step in steps
+    }
+    made = []
+    for step in steps:
+        after = {name: wait for other, wait in step.after.items() for name in names[other]}
+        if step.kind in one_by_one:
+            made += [
+                replace(step, name=name, value=f"{copy}.{step.value}", after=after)
+                for name, copy in zip(names[step.name], COPIES, strict=True)
+            ]
+        else:
+            made.append(replace(step, value=_spread_value(step.kind, step.value), after=after))
+    return tuple(made)

@@ -409,7 +409,26 @@ def test_too_many_orders_are_refused() -> None:
     many = MOST_CUTS.bit_length()
     hosts = [f"mx{number}.example.org" for number in range(many)]
     with pytest.raises(TooManyOrdersError, match="split the change"):
-        prove(WORLD, Change(tuple(Step(host, Kind.MX_ADD, host) for host in hosts)))
+        # Each with a TTL of its own: none stands for another.
+        prove(WORLD, Change(tuple(Step(host, Kind.MX_ADD, host, ttl=ttl) for ttl, host in enumerate(hosts))))
+
+
+OLD = [f"old{number}.example.com" for number in range(10)]
+NEW = [f"new{number}.example.net" for number in range(10)]
+
+
+def test_ten_mx_hosts_may_change_at_once() -> None:
+    """Hosts that are alike stand for each other: a migration in one update is judged, and the words name every step."""
+    world = replace(WORLD, mx=frozenset(OLD), policy=body(*OLD))
+    adds, removals = tuple(map(add, NEW)), tuple(map(remove, OLD))
+    assert prove(world, Change((*publish(body(*OLD, *NEW)), *adds))).safe
+    assert prove(replace(world, mx=frozenset((*OLD, *NEW)), policy=body(*OLD, *NEW)), Change(removals)).safe
+    failures = prove(world, Change((*publish(body(*OLD, *NEW)), *adds, *removals))).failures
+    assert {Harm.REFUSED} == {failure.harm for failure in failures}
+    done = [{name for _, name in failure.steps} for failure in failures]
+    assert all({f"remove {host}" for host in OLD} <= names for names in done)
+    # None, one (the others failed) or all of the new hosts are there by then.
+    assert [0, 1, 10] == [len(names & {step.name for step in adds}) for names in done]
 
 
 def test_the_simulator_delivers_in_every_temperament() -> None:

@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from mta_sts.safety import Change, Harm, Kind, Verdict, World, prove, replay
+from mta_sts.safety import Change, Harm, Kind, Verdict, World, prove, prover, replay
+from mta_sts.safety.alike import Joined
 from mta_sts.safety.runs import Run, runs
 from mta_sts.safety.timeline import history, recorded
-from tests.mta_sts.small_worlds import changes, count_of, later, population, third, worlds
+from tests.mta_sts.small_worlds import (
+    changes,
+    count_of,
+    later,
+    population,
+    spread,
+    spread_steps,
+    third,
+    worlds,
+)
 
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
@@ -86,6 +97,31 @@ def test_what_is_safe_never_fails_in_the_simulator(
     unfinished = run.again and len(steps) < len(run.steps)
     harms = [harm for harm in Harm if not (unfinished and harm is Harm.LOCKED_IN)]
     assert [] == [harm for harm in harms if count_of(harm, tally)], tally.examples
+
+
+@settings(SLOW, max_examples=40)
+@given(worlds(), changes(most=2))
+def test_mx_hosts_that_are_alike_stand_for_each_other(world: World, change: Change) -> None:
+    """Taken together or one by one, steps of MX hosts that are alike do the same harm, up to the same date."""
+    world, change = spread(world), replace(change, steps=spread_steps(change.steps))
+    change = replace(change, roll_back=spread_steps(change.roll_back or ()))
+    few = proved(world, change)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prover, "joined", lambda _, change, __: Joined(change, {}, {}))
+        full = proved(world, change)
+    assert harms(full) == harms(few)
+    assert full.skips == few.skips
+
+
+def harms(verdict: Verdict) -> dict[Harm, tuple[float, int]]:
+    """Return each harm, until when it can be done, and in how few steps."""
+    return {
+        harm: (
+            max(one.until for one in verdict.failures if one.harm is harm),
+            min(len(one.steps) for one in verdict.failures if one.harm is harm),
+        )
+        for harm in {one.harm for one in verdict.failures}
+    }
 
 
 def drawn_times(run: Run, cut: int, data: st.DataObject) -> list[tuple[float, int]]:

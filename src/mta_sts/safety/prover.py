@@ -14,8 +14,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mta_sts.safety.alike import joined
 from mta_sts.safety.model import Kind, Value, allowed, enforces, max_age, policy_of, publications, served
-from mta_sts.safety.runs import Run, runs, schedule
+from mta_sts.safety.runs import Run, check, runs, schedule
 from mta_sts.safety.timeline import history, recorded
 
 if TYPE_CHECKING:
@@ -97,14 +98,27 @@ def prove(world: World, change: Change) -> Verdict:
     """
     found: dict[_Key, _Found] = {}
     skips: tuple[Skip, ...] = ()
-    for number, run in enumerate(runs(world, change)):
+    check(change)
+    few = joined(world, change, _enforced(world, change))
+    for number, run in enumerate(runs(world, few.change, few.kinds)):
         search = _Search(world, run, found)
         search.whole = number == 0
         search.look()
         if search.whole:
             skips = search.bounded_skips()
-    shortest = sorted(found.values(), key=lambda one: (one.size, one.at))
-    return Verdict(tuple(_failure(world, one) for one in shortest), skips)
+    failures = (_failure(world, one, few.stands_for) for one in found.values())
+    return Verdict(tuple(sorted(failures, key=lambda one: (len(one.steps), one.at))), skips)
+
+
+def _enforced(world: World, change: Change) -> set[str]:
+    """Return the enforce policies that some sender may hold or come to hold."""
+    steps = (*change.steps, *(change.roll_back or ()))
+    ids = {step.value for step in steps if step.kind is Kind.TXT} | {world.txt}
+    ids |= {one.value for one in world.earlier if one.kind is Kind.TXT}
+    bodies = {step.value for step in steps if step.kind is Kind.POLICY} | {world.policy}
+    bodies |= {one.value for one in world.earlier if one.kind is Kind.POLICY}
+    bodies |= {pair.body for pair in _pairs(world) if pair.end > 0 or pair.id in ids}
+    return {body for body in bodies if isinstance(body, str) and enforces(body)}
 
 
 _Key = tuple[Harm, str, frozenset[str]]
@@ -628,9 +642,9 @@ def _old_address(world: World, run: Run, place: int) -> float:
 _AT_HOST = (Kind.POLICY, Kind.ADDRESS)
 
 
-def _failure(world: World, found: _Found) -> Failure:
+def _failure(world: World, found: _Found, stands_for: Mapping[str, Sequence[Step]]) -> Failure:
     """Put a harm in words."""
-    steps = schedule(found.run, found.moments)
+    steps = [(at, one) for at, step in schedule(found.run, found.moments) for one in stands_for.get(step.name, (step,))]
     return Failure(
         harm=found.harm,
         run=found.run.words,

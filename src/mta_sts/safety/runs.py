@@ -17,7 +17,7 @@ from mta_sts.policy import Policy, render_policy
 from mta_sts.safety.model import NEGATIVE_TTL, Kind, Step, World, allowed, policy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     from mta_sts.safety.model import Change
 
@@ -131,11 +131,11 @@ def after(state: State, step: Step) -> State:
         case Kind.ADDRESS:
             return replace(state, moved=state.moved + 1)
         case Kind.MX:
-            hosts = _hosts(step)
+            hosts = hosts_of(step)
         case Kind.MX_ADD:
-            hosts = state.mx | _hosts(step)
+            hosts = state.mx | hosts_of(step)
         case Kind.MX_REMOVE:
-            hosts = state.mx - _hosts(step)
+            hosts = state.mx - hosts_of(step)
     return replace(state, mx=hosts, mx_ttl=_ttl(step, state.mx_ttl if hosts else NEGATIVE_TTL))
 
 
@@ -143,14 +143,19 @@ def _ttl(step: Step, present: float) -> float:
     return present if step.ttl is None else step.ttl
 
 
-def _hosts(step: Step) -> frozenset[str]:
+def hosts_of(step: Step) -> frozenset[str]:
+    """Return the MX hosts that a step is about."""
+    if step.kind not in _MX_KINDS:
+        return frozenset()
     return frozenset((step.value,)) if isinstance(step.value, str) else frozenset(step.value or ())
 
 
-def runs(world: World, change: Change) -> Iterator[Run]:
-    """Yield every run of a change; raises ValueError where the steps don't make one."""
-    _check_names(change.steps)
-    _check_names(change.roll_back or ())
+def runs(world: World, change: Change, kinds: Mapping[str, Hashable] | None = None) -> Iterator[Run]:
+    """Yield every run of a change; raises ValueError where the steps don't make one.
+
+    `kinds` tells which MX hosts are alike, by name: a roll-back brings them again at once.
+    """
+    check(change)
     first = [step for step in change.steps if not step.deletion]
     deletions = [step for step in change.steps if step.deletion]
     whole = _in_runs(world, [first, deletions], "")
@@ -167,7 +172,7 @@ def runs(world: World, change: Change) -> Iterator[Run]:
         interrupted.append(([done, deleted], words))
     for parts, words in interrupted:
         forward = _in_runs(world, parts, words)
-        if forward.steps and (back := roll_back(world, change, forward)):
+        if forward.steps and (back := roll_back(world, change, forward, kinds or {})):
             firsts = [step for step in back if not step.deletion]
             lasts = [step for step in back if step.deletion]
             yield _in_runs(world, [*parts, firsts, lasts], f"{words}, then rolled back", again=len(forward.steps))
@@ -239,6 +244,12 @@ def _closed(before: Sequence[dict[int, float]]) -> Iterator[dict[int, float]]:
         yield longest
 
 
+def check(change: Change) -> None:
+    """Refuse steps that make no change, whatever the world."""
+    _check_names(change.steps)
+    _check_names(change.roll_back or ())
+
+
 def _check_names(steps: Sequence[Step]) -> None:
     """Refuse steps that wait for what is not there, or for a deletion: those come last."""
     named = {step.name: step for step in steps}
@@ -262,17 +273,16 @@ def _check(run: Run) -> None:
 
 def _collide(one: Step, other: Step) -> bool:
     if one.kind in _MX_KINDS and other.kind in _MX_KINDS:
-        return Kind.MX in (one.kind, other.kind) or (one.kind != other.kind and bool(_hosts(one) & _hosts(other)))
+        return Kind.MX in (one.kind, other.kind) or (one.kind != other.kind and bool(hosts_of(one) & hosts_of(other)))
     places = (Kind.POLICY, Kind.ADDRESS)
     return one.kind == other.kind or (one.kind in places and other.kind in places)
 
 
-def roll_back(world: World, change: Change, forward: Run) -> list[Step]:
+def roll_back(world: World, change: Change, forward: Run, kinds: Mapping[str, Hashable]) -> list[Step]:
     """Return the steps that roll back what a run has done; none where nothing is to be done."""
     if change.roll_back is not None:
         return [replace(step, name=f"back: {step.name}", after=_renamed(step)) for step in change.roll_back]
     now = forward.states[-1]
-    kinds = {step.kind for step in forward.steps}
     steps: list[Step] = []
     # A body or an id that was not there before stays: it is protected as long as senders may hold it.
     body = now.policy if world.policy is None else _still_covering(world.policy, now)
@@ -284,12 +294,15 @@ def roll_back(world: World, change: Change, forward: Run) -> list[Step]:
         used = [step.value for step in change.steps]
         fresh = next(name for n in range(len(used) + 1) if (name := f"back{n}{world.txt}"[:32]) not in used)
         wait = max(state.policy_ttl for state in forward.states)
-        if Kind.ADDRESS in kinds:
+        if any(step.kind is Kind.ADDRESS for step in forward.steps):
             wait += world.address_ttl
         steps.append(Step("back: txt", Kind.TXT, fresh, dict.fromkeys((step.name for step in steps), wait)))
     wait = max(state.txt_ttl for state in forward.states) + world.fetch_limit
     after = dict.fromkeys((step.name for step in steps), wait)
-    steps += [Step(f"back: mx {host}", Kind.MX_ADD, host, after) for host in sorted(world.mx - now.mx)]
+    gone: dict[Hashable, list[str]] = {}
+    for host in sorted(world.mx - now.mx):
+        gone.setdefault(kinds.get(host, host), []).append(host)
+    steps += [Step(f"back: mx {', '.join(hosts)}", Kind.MX_ADD, frozenset(hosts), after) for hosts in gone.values()]
     return steps
 
 
