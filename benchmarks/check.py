@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-import venv
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from measure import judged, mebibytes, python_with, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ LATE = 0.02
 TARGETS = {0.0: 2.0, LATE: 10.0}
 MOST_MEBIBYTES = 300
 
-# Each prints a JSON object with seconds, domains found good, and the peak memory in KiB.
+# Each prints a JSON object with seconds, domains found good, and the peak memory (`ru_maxrss`).
 OURS = """
 import json, pathlib, resource, sys, time
 from mta_sts.checks.run import check_domains
@@ -78,13 +78,6 @@ print(json.dumps({"seconds": seconds, "good": good, "peak": resource.getrusage(r
 """
 
 
-def run(python: str, code: str, *arguments: object) -> dict[str, Any]:
-    """Run code with an interpreter and return what it prints."""
-    done = subprocess.run([python, "-c", code, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 @contextmanager
 def world(folder: Path, delay: float, roots: bytes) -> Iterator[dict[str, Any]]:
     """Run the small internet, and return where it listens."""
@@ -104,21 +97,6 @@ def world(folder: Path, delay: float, roots: bytes) -> Iterator[dict[str, Any]]:
             process.wait(10)
 
 
-def checkdmarc_python(given: str | None) -> str:
-    """Return the interpreter that has checkdmarc; installs it into the user's cache once."""
-    if given:
-        return given
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = cache / "pulumi-mta-sts" / CHECKDMARC.replace("==", "-")
-    python = home / "bin" / "python"
-    if not (home / ".complete").exists():
-        print(f"installing {CHECKDMARC} into {home}", file=sys.stderr)
-        venv.create(home, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", CHECKDMARC], check=True)
-        (home / ".complete").touch()
-    return str(python)
-
-
 def compare(theirs: str, places: dict[str, Any], count: int, delay: float) -> bool:
     """Measure both, and tell whether the target is met."""
     given = json.dumps(places)
@@ -133,21 +111,17 @@ def compare(theirs: str, places: dict[str, Any], count: int, delay: float) -> bo
         if one["good"] != count:
             raise RuntimeError(f"{name} finds {one['good']} of {count} domains good: nothing to compare")
         times = one["seconds"] / ours["seconds"]
-        print(f"  {name:30}{one['seconds']:>9.1f}   {times:>5.1f} times   {one['peak'] / 1024:>5.0f} MiB")
+        print(f"  {name:30}{one['seconds']:>9.1f}   {times:>5.1f} times   {mebibytes(one['peak']):>5.0f} MiB")
     ratio = found["checkdmarc, the same checks"]["seconds"] / ours["seconds"]
-    met = ratio >= TARGETS[delay]
-    print(f"  target: {TARGETS[delay]:g} times the same checks: {'met' if met else 'MISSED'}")
-    return bool(met)
+    return judged(f"{TARGETS[delay]:g} times the same checks ({ratio:.1f})", met=ratio >= TARGETS[delay])
 
 
 def large(places: dict[str, Any], count: int) -> bool:
     """Check many domains, and tell whether the memory stays within its limit."""
     found = run(sys.executable, OURS, json.dumps(places), count)
-    peak = found["peak"] / 1024
-    met = peak <= MOST_MEBIBYTES and found["good"] == count
+    peak = mebibytes(found["peak"])
     print(f"{count:,} domains: {found['seconds']:.0f} s, {found['good']:,} good, {peak:.0f} MiB")
-    print(f"  target: {MOST_MEBIBYTES} MiB: {'met' if met else 'MISSED'}")
-    return met
+    return judged(f"at most {MOST_MEBIBYTES} MiB", met=peak <= MOST_MEBIBYTES and found["good"] == count)
 
 
 def main() -> int:
@@ -157,7 +131,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="domains to compare with (default 500)")
     parser.add_argument("--large", type=int, default=10_000, help="domains for memory (default 10000, 0 for none)")
     options = parser.parse_args()
-    theirs = checkdmarc_python(options.checkdmarc_python)
+    theirs = python_with(CHECKDMARC, options.checkdmarc_python)
     where = subprocess.run([theirs, "-m", "certifi"], check=True, capture_output=True, text=True).stdout.strip()
     roots = Path(where).read_bytes()
     met = []

@@ -8,6 +8,7 @@ import gzip
 import json
 import random
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ SENDERS = (
 FAILURES = ("certificate-expired", "certificate-host-mismatch", "starttls-not-supported", "sts-policy-fetch-error")
 DOMAINS = 20
 DAYS = 30
-FORMS = ("json.gz", "eml")
+FORMS = ("json.gz", "eml", "mbox")
+MAILS_A_FILE = 10_000
 
 
 def reports(count: int) -> Iterator[dict[str, Any]]:
@@ -97,18 +99,38 @@ def as_mail(report: dict[str, Any], content: bytes) -> bytes:
 
 
 def write(folder: Path, count: int, form: str) -> Path:
-    """Write that many reports below a folder, 1000 in each, unless they are there; return their folder."""
+    """Write that many reports below a folder, 1000 in each (of mbox 10,000 a file), unless they are there."""
     target = folder / f"{form}-{count}"
     if (target / ".complete").exists():
         return target
+    if form == "mbox":
+        _write_mbox(target, count)
+    else:
+        _write_files(target, count, form)
+    (target / ".complete").touch()
+    return target
+
+
+def _write_files(target: Path, count: int, form: str) -> None:
     for number, report in enumerate(reports(count)):
         place = target / f"{number // 1000:04}"
         if number % 1000 == 0:
             place.mkdir(parents=True, exist_ok=True)
-        content = gzip.compress(json.dumps(report, indent=1).encode(), mtime=0)
+        content = _compressed(report)
         (place / f"{number}.{form}").write_bytes(content if form == "json.gz" else as_mail(report, content))
-    (target / ".complete").touch()
-    return target
+
+
+def _write_mbox(target: Path, count: int) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    mails = (as_mail(report, _compressed(report)) for report in reports(count))
+    for number in range(0, count, MAILS_A_FILE):
+        with (target / f"{number // MAILS_A_FILE:04}.mbox").open("wb") as file:
+            for mail in islice(mails, MAILS_A_FILE):
+                file.write(b"From reports@sender.example Sun Mar  1 04:00:00 2026\n" + mail + b"\n")
+
+
+def _compressed(report: dict[str, Any]) -> bytes:
+    return gzip.compress(json.dumps(report, indent=1).encode(), mtime=0)
 
 
 def main() -> None:

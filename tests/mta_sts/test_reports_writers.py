@@ -190,7 +190,7 @@ def test_the_document_is_printed_even_where_a_reader_ends(
     """A killed process or a full disk loses what was read: every place is unreadable, for that reason."""
     (tmp_path / "good.json").write_bytes(data(report()))
     for error, reason in ((BrokenProcessPool(), "lack of memory"), (OSError(ENOSPC, "No space left"), "No space left")):
-        monkeypatch.setattr(collect_module, "_collect", Mock(side_effect=error))
+        monkeypatch.setattr(collect_module, "_read_all", Mock(side_effect=error))
         assert main(["reports", str(tmp_path), "there", "--json"]) == 1
         unreadable = json.loads(capsys.readouterr().out)["unreadable"]
         assert [str(tmp_path), "there"] == [item["name"] for item in unreadable]

@@ -102,29 +102,38 @@ def _collect_into(
         if jobs > 1 and len(first) == _WORTH_A_PROCESS:
             # "spawn" is the one start method that is safe beside threads, on every system.
             pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
-        _collect(chain(first, work), folder, options, summary, mapper=_mapper(pool, jobs), progress=progress)
+        spill = Spill(folder, "main")
+        # In this process what is read goes straight there; another one hands it over.
+        read = partial(_read, folder=folder, options=options, into=None if pool else spill)
+        mapper = _mapper(pool, jobs)
+        _read_all(mapper(read, chain(first, work)), spill, summary, progress)
+        _sum_up_all(spill, folder, options, summary, mapper)
 
 
-def _collect(
-    work: Iterable[Work],
-    folder: Path,
-    options: Options,
-    summary: Summary,
-    *,
-    mapper: Callable[..., Iterator[Any]],
-    progress: Callable[[Progress], None] | None,
+def _read_all(
+    results: Iterator[_Done], spill: Spill, summary: Summary, progress: Callable[[Progress], None] | None
 ) -> None:
-    """Read first, then sum up: only when all was read is it known which copy of a report counts."""
-    spill = Spill(folder, "main")
     found = 0
-    for done in mapper(partial(_read, folder=folder, options=options), work):
-        spill.absorb(done.chunks)
+    for done in results:
+        if done.chunks:
+            spill.absorb(done.chunks)
         summary.files += done.files
         summary.other_domains += done.other_domains
         summary.unreadable += done.unreadable
         found += done.found
         if progress:
             progress(Progress(summary.files, found))
+
+
+def _sum_up_all(
+    spill: Spill, folder: Path, options: Options, summary: Summary, mapper: Callable[..., Iterator[Any]]
+) -> None:
+    """Sum up what was read: only when all was read is it known which copy of a report counts."""
+    few = spill.few()
+    if few is not None:
+        with _collector_paused():
+            summary.sum_up(few, digest=options.digest)
+        return
     chunks = spill.take()
     files = written_partitions(folder)
     tasks = (
@@ -151,9 +160,9 @@ def _mapper(pool: ProcessPoolExecutor | None, jobs: int) -> Callable[..., Iterat
     return partial(map_ahead, pool, _AHEAD * jobs)
 
 
-def _read(work: Work, *, folder: Path, options: Options) -> _Done:
-    """Do one piece of work, in whatever process."""
-    spill = Spill(folder, str(os.getpid()))
+def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> _Done:
+    """Do one piece of work, in whatever process; what is found goes into a spill or is handed over."""
+    spill = into or Spill(folder, str(os.getpid()))
     unreadable: list[Unreadable] = []
     found = other_domains = 0
 
@@ -172,7 +181,7 @@ def _read(work: Work, *, folder: Path, options: Options) -> _Done:
     context = Context(options.limits, options.origin if options.origin.active else None)
     with _collector_paused():
         files = work_through(work, context, emit)
-    return _Done(spill.take(), files, found, other_domains, unreadable)
+    return _Done({} if into else spill.take(), files, found, other_domains, unreadable)
 
 
 @contextmanager
@@ -194,8 +203,9 @@ def _printable(item: Unreadable) -> Unreadable:
 
 def _sum_up(partitions: list[tuple[list[str], list[bytes]]], *, digest: bool) -> Summary:
     summary = Summary()
-    for files, chunks in partitions:
-        summary.sum_up(partition_records(files, chunks), digest=digest)
+    with _collector_paused():
+        for files, chunks in partitions:
+            summary.sum_up(partition_records(files, chunks), digest=digest)
     return summary
 
 

@@ -186,7 +186,7 @@ def _documents(data: bytes, name: str, context: Context, whole: _Input) -> None:
             whole.unreadable(name, document)
             continue
         try:
-            report = parse_report(document, domain=context.domain, submitter=context.submitter)
+            report = parse_report(document, context.domain, context.submitter)
         except Exception as error:  # noqa: BLE001  as in _read
             whole.unreadable(name, error)
             continue

@@ -117,6 +117,8 @@ def clean(value: object, limit: int = 255) -> str:
 
     Everything in a report is written by a stranger. It is made harmless here, once, before anything is kept.
     """
+    if type(value) is str and len(value) <= limit and value.isprintable():
+        return value.strip()
     if type(value) is not str:
         if type(value) is not int:
             return ""
@@ -198,7 +200,7 @@ def _after_blanks(text: str, place: int) -> int:
     return blanks.end() if blanks else place
 
 
-def parse_report(document: dict[str, Any], *, domain: str = "", submitter: str = "") -> Report:
+def parse_report(document: dict[str, Any], domain: str = "", submitter: str = "") -> Report:
     """Read one report document; `domain` and `submitter` are the mail's TLS-Report header fields, if any.
 
     Raises ReportError where it can't be counted: no policies, no usable dates, a foreign document.
@@ -206,17 +208,17 @@ def parse_report(document: dict[str, Any], *, domain: str = "", submitter: str =
     """
     warnings: set[str] = set()
     policies = document.get("policies")
-    if isinstance(policies, dict):
+    if type(policies) is dict:
         policies = [policies]
-    if not isinstance(policies, list) or not policies:
+    if type(policies) is not list or not policies:
         raise ReportError("not a TLS report: it has no policies")
     if len(policies) > _MAX_ITEMS:
         raise ReportError(f"more than {_MAX_ITEMS} policies in one report")
     dates = document.get("date-range")
-    if not isinstance(dates, dict):
+    if type(dates) is not dict:
         raise ReportError("not a TLS report: it has no date-range")
     start, end = dates.get("start-datetime"), dates.get("end-datetime")
-    if not isinstance(start, str) or not isinstance(end, str):
+    if type(start) is not str or type(end) is not str:
         raise ReportError("date-range has no start or no end")
     first_day, last_day, dubious = _days(start, end)
     if dubious:
@@ -236,14 +238,14 @@ def parse_report(document: dict[str, Any], *, domain: str = "", submitter: str =
 
 
 def _policy(item: object, domain: str, warnings: set[str]) -> PlainPolicy:
-    if not isinstance(item, dict):
+    if type(item) is not dict:
         raise ReportError("a policy is not an object")
     policy, summary = item.get("policy"), item.get("summary")
-    if not isinstance(policy, dict):
-        if not isinstance(summary, dict):
+    if type(policy) is not dict:
+        if type(summary) is not dict:
             raise ReportError("not a TLS report: a policy has neither policy nor summary")
         policy = {}
-    if not isinstance(summary, dict):
+    if type(summary) is not dict:
         summary = {}
     raw_type = policy.get("policy-type")
     policy_type = raw_type if type(raw_type) is str and raw_type in POLICY_TYPES else _policy_type(raw_type, warnings)

@@ -70,15 +70,15 @@ def pieces(
         empty = True
         for item in _s3_pieces(place, s3) if place.startswith("s3://") else _files(place, limit):
             empty = False
-            if isinstance(item, Unreadable):
-                yield item
-            elif isinstance(item, Work):
-                yield item._replace(mbox=mbox)
-            else:
+            if isinstance(item, str):
                 batch.append(item)
                 if len(batch) >= BATCH:
                     yield Work("files", "", tuple(batch), mbox=mbox)
                     batch.clear()
+            elif isinstance(item, Work):
+                yield item._replace(mbox=mbox)
+            else:
+                yield item
         if empty:
             yield Unreadable(place, "there is no file in it")
     for mbox, batch in batches.items():
@@ -101,7 +101,7 @@ def _files(place: str, limit: int) -> Iterator[str | Work | Unreadable]:
         try:
             status = Path(place).stat()
             if stat.S_ISREG(status.st_mode):
-                yield from _file(place, status.st_size)
+                yield from _file(place, status)
             else:
                 yield Work("bytes", place, content=_stream(place, limit))
         except OSError as error:
@@ -118,17 +118,21 @@ def _files(place: str, limit: int) -> Iterator[str | Work | Unreadable]:
                         if entry.is_dir(follow_symlinks=False):
                             if not (maildir and entry.name == "tmp"):
                                 folders.append(entry.path)
-                        elif entry.name.endswith(_SMALL):
+                        elif (small := entry.name.endswith(_SMALL)) and entry.is_file(follow_symlinks=False):
                             yield entry.path
-                        elif not (maildir or entry.name.startswith(".")) or _holds_reports(entry.path):
-                            yield from _file(entry.path, entry.stat().st_size)
+                        elif small or not (maildir or entry.name.startswith(".")) or _holds_reports(entry.path):
+                            yield from _file(entry.path, entry.stat())
                     except OSError as error:
                         yield Unreadable(entry.path, why(error))
         except OSError as error:
             yield Unreadable(folder, why(error))
 
 
-def _file(path: str, size: int) -> Iterator[str | Work]:
+def _file(path: str, status: os.stat_result) -> Iterator[str | Work | Unreadable]:
+    if not stat.S_ISREG(status.st_mode):
+        yield Unreadable(path, "a link to a folder, a pipe or a device: give it by name")
+        return
+    size = status.st_size
     if size <= _OWN_WORK:
         yield path
         return
@@ -200,11 +204,20 @@ def work_through(work: Work, context: Context, emit: Emit, s3: S3Client | None =
     context = replace(context, mbox=work.mbox)
     if work.kind == "files":
         for name in work.names:
-            _guarded(name, emit, _read_file, name, context, emit)
+            try:
+                data = _file_content(name, context.limits.document + 1)
+            except (OSError, ValueError) as error:  # ValueError: a name that the system refuses
+                emit(Unreadable(name, why(error)))
+            else:
+                read(data, name, context, emit)
     elif work.kind == "mbox":
         return _read_mbox(work, context, emit)
     elif work.kind == "zip":
-        _guarded(work.place, emit, _read_zip, work.place, context, emit)
+        try:
+            with Path(work.place).open("rb") as file:
+                read_archive(file, work.place, context, emit)
+        except OSError as error:
+            emit(Unreadable(work.place, why(error)))
     elif work.kind == "bytes":
         read(work.content, work.place, context, emit)
     else:
@@ -231,34 +244,21 @@ def map_ahead(pool: Executor, ahead: int, function: Callable[[Any], Any], items:
         yield pending.popleft().result()
 
 
-def _guarded(name: str, emit: Emit, function: Callable[..., None], *arguments: Any) -> None:
-    """Call a reader; a file that can't be opened ends as a named unreadable one, never as a crash."""
-    try:
-        function(*arguments)
-    except (OSError, ValueError) as error:  # ValueError: a name that the system refuses
-        emit(Unreadable(name, why(error)))
-
-
-def _read_file(name: str, context: Context, emit: Emit) -> None:
-    limit = context.limits.document + 1
+def _file_content(name: str, limit: int) -> bytes:
+    """Return what a file holds, and not much more than `limit` bytes of it."""
     descriptor = os.open(name, _OPEN)
     try:
         data = os.read(descriptor, _BLOCK)
-        if more := data and os.read(descriptor, _BLOCK):
-            parts = [data, more]
-            size = len(data) + len(more)
+        if len(data) == _BLOCK:  # or that was all: it is a regular file
+            parts = [data]
+            size = _BLOCK
             while size < limit and (more := os.read(descriptor, _BLOCK)):
                 parts.append(more)
                 size += len(more)
             data = b"".join(parts)
     finally:
         os.close(descriptor)
-    read(data, name, context, emit)
-
-
-def _read_zip(name: str, context: Context, emit: Emit) -> None:
-    with Path(name).open("rb") as file:
-        read_archive(file, name, context, emit)
+    return data
 
 
 def _read_mbox(work: Work, context: Context, emit: Emit) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mta_sts.reports.containers import Found, Unreadable
 
 PARTITIONS = 256
-_KEEP_RECORDS = 4096
+_KEEP_RECORDS = 16_384  # a kilobyte each
 _KEEP_BYTES = 8 * 2**20
 _MAX_REASONS = 3
 _MAX_CONFLICTS = 100
@@ -63,7 +63,7 @@ def record(found: Found, domains: Collection[str]) -> Record | None:
 
 
 class Spill:
-    """Records sorted into partitions by identity, on disk when they are many, so that memory stays the same.
+    """Records in memory while they are few, then packed into partitions, then on disk, so that memory stays the same.
 
     All copies of a report are in one partition; each can then be summed up alone.
     """
@@ -71,20 +71,24 @@ class Spill:
     def __init__(self, folder: Path, owner: str) -> None:
         self._folder = folder
         self._owner = owner
-        self._records: list[list[Record]] = [[] for _ in range(PARTITIONS)]
-        self._count = 0
+        self._records: list[Record] = []
+        self._packed = False
         self._chunks: dict[int, list[bytes]] = defaultdict(list)
         self._size = 0
 
     def add(self, entry: Record) -> None:
         """Keep one record."""
-        self._records[crc32(entry[0].encode(errors="replace")) % PARTITIONS].append(entry)
-        self._count += 1
-        if self._count >= _KEEP_RECORDS:
+        self._records.append(entry)
+        if len(self._records) >= _KEEP_RECORDS:
             self._pack()
+
+    def few(self) -> list[Record] | None:
+        """Return all records where they are so few that none had to be packed."""
+        return None if self._packed else self._records
 
     def absorb(self, chunks: Mapping[int, list[bytes]]) -> None:
         """Take over what another process packed."""
+        self._packed = True
         for partition, packed in chunks.items():
             self._chunks[partition] += packed
             self._size += sum(map(len, packed))
@@ -98,10 +102,11 @@ class Spill:
         return chunks
 
     def _pack(self) -> None:
-        packed = {partition: [marshal.dumps(records)] for partition, records in enumerate(self._records) if records}
-        self._records = [[] for _ in range(PARTITIONS)]
-        self._count = 0
-        self.absorb(packed)
+        partitions: dict[int, list[Record]] = defaultdict(list)
+        for entry in self._records:
+            partitions[crc32(entry[0].encode(errors="replace")) % PARTITIONS].append(entry)
+        self._records = []
+        self.absorb({partition: [marshal.dumps(records)] for partition, records in partitions.items()})
 
     def _write(self) -> None:
         for partition, packed in self._chunks.items():
