@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mta_sts.review import json_document
@@ -17,6 +17,7 @@ VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    max_leaves=10,
 )  # fmt: skip
 
 
@@ -32,6 +33,7 @@ def read(data: bytes, largest: int = LARGEST) -> dict[str, Any]:
     return found
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.sampled_from(["config", "ä", "diagnostics"]), VALUES), st.lists(VALUES), st.integers(0, 4))
 @example({}, [], 0)
 @example({"ä": 12345}, ["ß" * 40_000, {"🙂": 1}], 1)
@@ -44,6 +46,7 @@ def test_what_is_read_is_what_was_written(rest: dict[str, Any], steps: list[Any]
         assert document == read(f" \n{text}\n ".encode())
 
 
+@settings(max_examples=50)
 @given(st.lists(VALUES, min_size=1), st.integers(0, 200))
 def test_a_value_may_end_anywhere(steps: list[Any], size: int) -> None:
     """Also in the middle of a character of what is looked at first."""
