@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.review.plan import PlanError, read_plan
+from mta_sts.review.unread import Unread
 from mta_sts.review.verdict import DomainReview, Grade, Review, review
 from mta_sts.review.world import Role, find_domains
 from mta_sts.review.writers import to_json, to_markdown, to_text
@@ -781,6 +782,46 @@ def test_what_may_be_somebodys_is_not_safe_and_nothing_else_is_noise(steps: list
     assert grade == found.grade
     assert bool(found.unseen) == (grade == "unknown")
     assert not found.unseen or found.unseen[0].split(":")[0] in to_text(found, datetime(2026, 7, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("example.com", True),
+        ("https://mta-sts.example.com/x", True),
+        ("arn:aws:s3:::policies-example.com-logs", True),
+        ("_mta-sts.example.com.", True),
+        ("*.example.com", True),
+        ("myexample.com", False),
+        ("example.community", False),
+        ("example", False),
+    ],
+)
+def test_a_name_is_found_in_a_text(text: str, *, found: bool) -> None:
+    """As a host, in an address, between hyphens; not as a part of another name."""
+    change = step("x", "azure-native:web:WebAppFunction", {"a": [text]}, {"a": []})
+    assert (Grade.UNKNOWN if found else Grade.SAFE) is judged([*usual(), change]).grade
+
+
+def test_each_change_is_asked_about_few_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan of many domains, each with what it stands on: not every change about every domain."""
+    asked: list[str] = []
+    real = Unread.may_be_of
+    monkeypatch.setattr(Unread, "may_be_of", lambda self, domain: asked.append(domain.name) or real(self, domain))
+    steps = [*usual(), step("p", BUCKET_POLICY, {"bucket": "policies", "policy": "x"}, None)]
+    text = json.dumps(steps)
+    all_of_them = [
+        each
+        for number in range(30)
+        for each in json.loads(
+            re.sub(r'(::[a-z0-9.-]+)"', rf'\1-{number}"', text)
+            .replace("example.com", f"d{number}.example")
+            .replace("policies", f"policies-{number}")
+        )
+    ]
+    found = review([plan(all_of_them)])
+    assert 30 == sum(rules(domain) == ["not-read"] for domain in found.domains)
+    assert len(asked) <= 60
 
 
 @pytest.mark.parametrize(

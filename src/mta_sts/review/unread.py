@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mta_sts.cloud_resources import COMPONENT_PACKAGE, POLICY_HOST_LABEL, STS_LABEL, TLSRPT_LABEL, UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from mta_sts.review.plan import Plan, Step
     from mta_sts.review.world import Domain
@@ -49,7 +50,7 @@ class Unread:
         """Its name in the program."""
         return self.step.urn.rpartition("::")[2]
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """Its type."""
         return self.step.urn.split("::")[2].rpartition("$")[2]
@@ -159,6 +160,56 @@ class Unread:
         keys = [state.props.get("key") for state in (self.step.old, self.step.new) if state is not None]
         known = all(isinstance(key, str) and key not in UNKNOWN and POLICY_HOST_LABEL not in key for key in keys)
         return known and "object" in self.kind.lower() and not self.of_policy
+
+
+class Owners:
+    """Finds the domains that a change may be of, without asking each one about each."""
+
+    def __init__(self, domains: Sequence[Domain], places: frozenset[int]) -> None:
+        """Look at these domains; `places` are those of the changes that will be asked about."""
+        self._all = domains
+        self._by_name = {domain.name: domain for domain in domains}
+        self._half_shown = [each for each in domains if each.publishes and not (each.shows_file and each.shows_edge)]
+        self._by_place: dict[int, list[Domain]] = defaultdict(list)
+        self._by_word: dict[str, list[Domain]] = defaultdict(list)
+        """By the names of buckets, and of functions at the edge."""
+        for domain in domains:
+            for place in domain.stands_on & places:
+                self._by_place[place].append(domain)
+            for word in (*domain.buckets, *_WORD.findall(domain.code_at_the_edge)):
+                self._by_word[word].append(domain)
+
+    def of(self, change: Unread) -> Iterator[Domain]:
+        """Yield the domains."""
+        if change.hidden or change.under:
+            asked = self._all
+        else:
+            states = [state.props for state in (change.step.old, change.step.new) if state is not None]
+            words = [props[key] for props in states for key in ("bucket", "name") if isinstance(props.get(key), str)]
+            named = [self._by_name[name] for name in _names(change.texts) if name in self._by_name]
+            near = [domain for word in words for domain in self._by_word.get(word, ())]
+            asked = [*named, *near, *self._by_place.get(change.place, ()), *self._half_shown]
+        seen: set[str] = set()
+        for domain in asked:
+            if domain.name not in seen and change.may_be_of(domain):
+                yield domain
+            seen.add(domain.name)
+
+
+_WORD = re.compile(r"[\w-]+")
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)+")
+_EDGE_OF_A_NAME = re.compile(r"(?<=[._-])(?=[a-z0-9])")
+_LONGEST_NAME = 255
+
+
+def _names(texts: Iterable[str]) -> set[str]:
+    """Return every name that stands in texts, also between hyphens: `a-example.com-b` has `example.com` in it."""
+    found: set[str] = set()
+    for host in {host for text in texts for host in _HOST.findall(text) if len(host) <= _LONGEST_NAME}:
+        starts = [0, *(edge.start() for edge in _EDGE_OF_A_NAME.finditer(host))]
+        ends = [*(start - 1 for start in starts[1:]), len(host)]
+        found.update(host[start:end] for start in starts for end in ends if start < end)
+    return found
 
 
 def _texts(value: Any) -> Iterator[str]:

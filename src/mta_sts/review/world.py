@@ -28,7 +28,7 @@ from mta_sts.cloud_resources import (
 from mta_sts.findings import MtaStsError
 from mta_sts.names import to_ascii
 from mta_sts.records import select_sts_record
-from mta_sts.review.unread import Unread
+from mta_sts.review.unread import Owners, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -489,6 +489,8 @@ class _Finder:
         self._under: dict[str, str] = {}
         """Zones that go and delegations, with the name at and under which they decide."""
         self._unread: list[Unread] = []
+        self._unclaimed: list[str] = []
+        """The changes that may be a domain's, and of which no domain here knows."""
         self._elsewhere: dict[str, UnseenError] = {}
         """What a name leads to that another one's owner decides, by that other name."""
         self._served: dict[str, dict[str, None]] = defaultdict(dict)
@@ -542,7 +544,7 @@ class _Finder:
             if name in self._domains and self._domains[name].publishes:
                 self._add(name, plan, part)
         self._complete()
-        return [self._domains[name] for name in sorted(self._domains)], list(self._unclaimed())
+        return [self._domains[name] for name in sorted(self._domains)], self._unclaimed
 
     def _add_object(
         self, place: int, plan: Plan, step: Step, objects: Sequence[PolicyObject | UnseenError | None]
@@ -563,18 +565,17 @@ class _Finder:
         lifted = [step for _, step in self._steps if step.unprotects and _is_bucket(step.urn)]
         for domain in self._domains.values():
             domain.order = order
-            if any(not each.under for each in self._unread):
-                domain.stands_on = order.under(part.place for part in domain.of(Role.EDGE, Role.OBJECT))
-            domain.unread = [each.name for each in self._unread if each.may_be_of(domain)]
             domain.unprotected_buckets = [step for step in lifted if _holds_file_of(step, domain)]
-        self._note_components()
-
-    def _unclaimed(self) -> Iterator[str]:
-        """Yield the changes that may be a domain's, and of which no domain here knows."""
-        domains = list(self._domains.values())
+            if self._unread:
+                domain.stands_on = order.under(part.place for part in domain.of(Role.EDGE, Role.OBJECT))
+        owners = Owners(list(self._domains.values()), frozenset(each.place for each in self._unread))
         for each in self._unread:
-            if each.may_be_somebodys and not any(each.name in domain.unread for domain in domains):
-                yield f"{each.name}: {each.hidden or f'{each.kind} is not read here'}"
+            found = list(owners.of(each))
+            for domain in found:
+                domain.unread.append(each.name)
+            if not found and each.may_be_somebodys:
+                self._unclaimed.append(f"{each.name}: {each.hidden or f'{each.kind} is not read here'}")
+        self._note_components()
 
     def _add(self, name: str, plan: Plan, part: Part) -> None:
         domain = self._domains.setdefault(name, Domain(name))
