@@ -229,7 +229,7 @@ def judge(
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
         per_domain[index] += findings
-    moving = former_host.move_findings(_moves(judged, host))
+    moving = former_host.move_findings(_moves([each for each in judged if each.config.domain in versions], host))
     for index, each in enumerate(judged):
         domain = each.config.domain
         findings = [*per_domain[index], *([moving[domain]] if domain in moving else [])]
@@ -257,6 +257,7 @@ def _moves(judged: Sequence[Judged], host: JudgedHost) -> list[former_host.Move]
 
     Where the target is not given, the id that senders see was published by the bucket's own distribution, or the state
     is asked which one that is: this leaves a trace in the plan, so only for an id that the bucket does not know.
+    `judged` are the domains whose bucket could be read.
     """
     changing = {
         each.config.domain: (each, record)

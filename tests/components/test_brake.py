@@ -92,7 +92,19 @@ def denied(world: World) -> None:
     world.failing["s3"] = "AccessDenied"
 
 
-WRONG = [stray, another_text, second_record, report_address, clock_behind, other_account, expired, denied]
+def out_of_order(world: World) -> None:
+    """Let a version note what was only later."""
+    noted = f"{'a' * 32} {time.time() + 10 * DAY:.0f} 300"
+    world.versions["example.com"] = ("v1", {"sts-id": identifier(SERVED), "sts-live": noted})
+
+
+def id_by_hand(world: World) -> None:
+    """Change the id at Cloudflare."""
+    world.records["zone-1"][0]["content"] = '"v=STSv1; id=20261126;"'
+
+
+UNPROVED = [clock_behind, other_account, expired, denied, out_of_order, id_by_hand]
+WRONG = [stray, another_text, second_record, report_address, *UNPROVED]
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)

@@ -146,6 +146,14 @@ def test_a_state_that_can_not_be_read_refuses_nothing(world: World, former: Call
     deploy(world, lambda: MtaSts("mail", ALONE | HISTORY))
 
 
+def test_a_bucket_that_can_not_be_read_asks_for_no_state(world: World, former: Callable[..., list[str]]) -> None:
+    """The brake leaves nothing in the plan but its own steps."""
+    former(SERVED)
+    world.failing["s3"] = "AccessDenied"
+    deploy(world, lambda: MtaSts("mail", ALONE | {"mode": "testing"}))
+    assert STATE not in {function for function, _ in world.calls}
+
+
 def test_an_empty_bucket_is_told_of_the_order(world: World, former: Callable[..., list[str]]) -> None:
     """Another bucket with the same policy needs the history, and the name to move first."""
     former(SERVED)
