@@ -114,6 +114,16 @@ def test_our_component_makes_the_same_changes_safely() -> None:
     assert Grade.SAFE is found.grade
 
 
+@pytest.mark.parametrize(
+    "name", ["component-first", "component-adds-a-domain", "component-takes-a-domain-off", "usual-first"]
+)
+def test_what_grows_and_goes_in_its_usual_way_is_no_noise(name: str) -> None:
+    """First deployments; a shared host that serves one domain more; a domain whose policy was taken back in time."""
+    found = recorded(name)
+    assert (Grade.SAFE, [], []) == (found.grade, found.unseen, found.problems)
+    assert any(domain.changes for domain in found.domains)
+
+
 def test_a_host_that_the_component_keeps_is_named_as_retiring() -> None:
     """It is ours, not drift, and the note says so."""
     (domain,) = (one for one in recorded(COMPONENT).domains if one.domain.startswith("mx-in-parallel"))
@@ -774,6 +784,10 @@ def test_what_the_provider_said_of_a_name_before_holds_afterwards() -> None:
         ([step("f", OBJECT, policy(MX1, key=UNKNOWN), policy(MX2, key=UNKNOWN))], "unknown"),
         ([step("f", OBJECT, *[policy(host, key=".well-known/mta-sts.txt") for host in (MX1, MX2)])], "unknown"),
         ([step("f", FUNCTION, *CODE)], "safe"),
+        ([step("c", CERTIFICATE, None, {"domainName": f"mta-sts.{DOMAIN}"})], "safe"),
+        ([step("c", CERTIFICATE, {"domainName": f"mta-sts.{DOMAIN}"}, None)], "unknown"),
+        ([*usual(), step("c", CERTIFICATE, None, {"domainName": f"mta-sts.{DOMAIN}"})], "safe"),
+        ([*usual(), step("a", "aws:ses/alarm:Alarm", {"name": f"mta-sts.{DOMAIN}"}, {"name": "x"})], "safe"),
     ],
 )
 def test_what_may_be_somebodys_is_not_safe_and_nothing_else_is_noise(steps: list[dict[str, Any]], grade: str) -> None:

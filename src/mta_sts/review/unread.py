@@ -112,7 +112,9 @@ class Unread:
     def may_be_somebodys(self) -> bool:
         """Whether it may matter to a domain of which the plan has nothing else."""
         gone = self.under and self.step.goes
-        return self.matters and bool(self.hidden or self.record_like or self.of_policy or gone)
+        new_certificate = "certificate" in self.kind.lower() and self.step.op == "create"
+        policy = self.of_policy and not new_certificate
+        return self.matters and bool(self.hidden or self.record_like or policy or gone)
 
     def may_be_of(self, domain: Domain) -> bool:
         """Whether it may decide what senders of mail to this domain find."""
@@ -178,6 +180,13 @@ class Owners:
                 self._by_place[place].append(domain)
             for word in (*domain.buckets, *_WORD.findall(domain.code_at_the_edge)):
                 self._by_word[word].append(domain)
+
+    def explain(self, change: Unread) -> bool:
+        """Whether it names only policy hosts of domains that are known, which were asked and know better."""
+        hosts = {host for text in change.texts for host in _HOST.findall(text) if f"{POLICY_HOST_LABEL}." in host}
+        known = [host.rpartition(f"{POLICY_HOST_LABEL}.")[2] in self._by_name for host in hosts]
+        plain = not change.hidden and not change.record_like and not change.under
+        return plain and bool(known) and all(known) and not any("stsv1" in text for text in change.texts)
 
     def of(self, change: Unread) -> Iterator[Domain]:
         """Yield the domains."""

@@ -573,7 +573,7 @@ class _Finder:
             found = list(owners.of(each))
             for domain in found:
                 domain.unread.append(each.name)
-            if not found and each.may_be_somebodys:
+            if not found and each.may_be_somebodys and not owners.explain(each):
                 self._unclaimed.append(f"{each.name}: {each.hidden or f'{each.kind} is not read here'}")
         self._note_components()
 
