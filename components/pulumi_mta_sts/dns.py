@@ -1,6 +1,6 @@
 """DNS records at Cloudflare: the one place where they are read and made (Route 53 is to fit beside it)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -161,6 +161,23 @@ def caa_stopping(issuers: Iterable[str], domain: str, live: Iterable[LiveRecord]
     return []
 
 
+def delegations(
+    names: Sequence[str], live: Iterable[LiveRecord], apexes: Collection[str]
+) -> dict[str, list[LiveRecord]]:
+    """Return the NS records at or above these names, by name: below the apex they hand everything to other servers."""
+    found: dict[str, list[LiveRecord]] = {}
+    for record in live:
+        above = any(f".{name}".endswith(f".{record.name}") for name in names)
+        if record.type == "NS" and above and record.name not in apexes:
+            found.setdefault(record.name, []).append(record)
+    return found
+
+
+def excludes(kind: str, live: LiveRecord) -> bool:
+    """Whether a live record leaves no room for one of another type at its name: a CNAME stands alone."""
+    return live.type != kind and "CNAME" in (live.type, kind)  # RFC 1034 §3.6.2
+
+
 def effective_ttl(ttl: int) -> int:
     """Return the seconds a resolver may keep a record of this TTL; Cloudflare's 1 means automatic."""
     return _AUTOMATIC_TTL if ttl == 1 else ttl
@@ -237,10 +254,16 @@ def no_second_record(hook_name: str, opts: pulumi.ResourceOptions | None) -> pul
             return  # not known in this preview; the update looks again
         twins = [record for record in await at_name(zone_id, name, provider) if _clash(wanted, record)]
         if twins:
+            adoptable = all(twin.type == wanted["type"] for twin in twins)
+            way_out = (
+                "remove it, or set the domain's `adopt: true` to import it (not for the record that validates a "
+                "certificate)"
+                if adoptable
+                else f"remove it: no {wanted['type']} can stand beside it, nor take it over"
+            )
             raise FileExistsError(
                 f"{', '.join(map(str, twins))} stands there already and is not in this stack's state (another stack's, "
-                "or left by an interrupted update); remove it, or set the domain's `adopt: true` to import it (not for "
-                "the record that validates a certificate)"
+                f"or left by an interrupted update); {way_out}"
             )
 
     return pulumi.ResourceHook(hook_name, refuse_twin, pulumi.ResourceHookOptions(on_dry_run=True))
@@ -250,4 +273,4 @@ def _clash(wanted: Mapping[str, Any], live: LiveRecord) -> bool:
     """Whether a live record would be a twin of the one to be created, or stop it."""
     if wanted["type"] == "MX":
         return live.type == "MX" and live.content == wanted["content"]
-    return "CNAME" in (live.type, wanted["type"]) or live.type == wanted["type"]
+    return live.type == wanted["type"] or excludes(wanted["type"], live)

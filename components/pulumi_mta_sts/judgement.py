@@ -44,7 +44,6 @@ from pulumi_mta_sts.preflight import not_ready, seen_now
 from pulumi_mta_sts.stack_state import distribution_target, in_state
 from pulumi_mta_sts.unproved import CLOCK_TOLERANCE, history_lost, is_lost, out_of_order, was_replaced, zone_unread
 
-_IN_THE_WAY_OF_CNAME = ("A", "AAAA", "NS")
 _PUBLISHING = ("policy-host", "sts-record")
 
 NOW = "now"
@@ -225,6 +224,8 @@ def judge(
         }
         result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain), broken)
         findings += not_ready(unproved[index], seen)
+        away = delegation_findings(published_names(config), here[index], known)
+        findings += map(_as_warning, away) if result.braking else away
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
@@ -279,7 +280,7 @@ def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> lis
     """Return the MX hosts that would be new in DNS, where senders refuse those that don't work."""
     if config.mode != "enforce" or not config.manage_mx:
         return []
-    there = {record.content for record in live if record.name == config.domain and record.type == "MX"}
+    there = {record.content for record in _mx_at(config, live)}
     return [entry for entry in config.mx if entry.host not in there]
 
 
@@ -468,6 +469,29 @@ def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
     return [Finding("caa-forbids-certificate", "domain", message)]
 
 
+def published_names(config: DomainConfig) -> list[str]:
+    """Return the names at which senders look for what a domain publishes, beside its MX."""
+    names = [f"mta-sts.{config.domain}", f"_mta-sts.{config.domain}"]
+    return [*names, f"_smtp._tls.{config.domain}"] if config.reports else names
+
+
+def delegation_findings(
+    names: Sequence[str], live: Sequence[dns.LiveRecord], known: Sequence[dns.Zone] | None
+) -> list[Finding]:
+    """Return a finding for each place where these names are handed to servers that don't answer from this zone."""
+    zones = {zone.id: zone.name for zone in known or ()}
+    findings = []
+    for at, records in dns.delegations(names, live, zones.values()).items():
+        message = (
+            f"{', '.join(map(str, records))} delegates {at} to other name servers: what is made in zone "
+            f"{zones[records[0].zone_id]} is not seen there, and a certificate would wait for ever; publish in the "
+            "zone that those servers answer for (at Cloudflare: let the token see it, the longest one is taken), or "
+            "remove the NS records, then run again"
+        )
+        findings.append(Finding("name-delegated", "domain", message))
+    return findings
+
+
 def ledger_of(
     domains: Sequence[str], bucket: str, opts: pulumi.ResourceOptions | None
 ) -> Mapping[str, Sequence[PolicyVersion]]:
@@ -497,7 +521,8 @@ def _judge_domain(
     adopted = set((newest.metadata.get(ADOPTED_METADATA, "") if newest else "").split())
     existing, findings = _existing(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
-    live_mx = [record for record in live if record.name == config.domain and record.type == "MX"]
+    live_mx = [record for record in _mx_at(config, live) if record.content]
+    findings += _null_mx_findings(config, live)
     hosts = live_hosts(live_mx, newest)
     versions = (*versions, *config.history)
     last = next((version for version in versions if version.policy is not None), None)
@@ -662,6 +687,7 @@ def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dic
         texts.append(("tlsrpt-record", f"_smtp._tls.{config.domain}", "v=TLSRPTv1"))
     existing: dict[str, dns.LiveRecord] = {}
     findings: list[Finding] = []
+    live = [record for record in live if record.type != "NS"]  # see `delegation_findings`
     for role, name, version in texts:
         record, in_the_way = _existing_text([record for record in live if record.name == name], name, version)
         findings += in_the_way
@@ -671,7 +697,7 @@ def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dic
         if record.name == f"mta-sts.{config.domain}":
             if record.type == "CNAME":
                 existing["policy-host"] = record
-            elif record.type in _IN_THE_WAY_OF_CNAME:
+            elif dns.excludes("CNAME", record):
                 findings.append(_in_the_way(record, "the policy host needs a CNAME there"))
     if config.manage_mx:
         existing_mx, in_the_way = _existing_mx(config, live)
@@ -687,7 +713,7 @@ def _existing_mx(
     declared = {entry.host for entry in config.mx}
     existing: dict[str, dns.LiveRecord] = {}
     findings: list[Finding] = []
-    at_domain = [record for record in live if record.name == config.domain and record.type == "MX"]
+    at_domain = [record for record in _mx_at(config, live) if record.content]
     for record in sorted(at_domain, key=lambda record: not record.ours):
         role = f"mx-{record.content}"
         if role in existing:
@@ -695,7 +721,8 @@ def _existing_mx(
         elif record.content in declared:
             existing[role] = record
         elif not record.ours:
-            findings.append(_in_the_way(record, "this MX is live but not declared in `mx`: declare it"))
+            way_out = "declare it there if it is yours, else remove it at Cloudflare; then run again"
+            findings.append(_in_the_way(record, "this MX is live but not declared in `mx`", way_out))
     if config.mode is not Mode.ENFORCE:  # nobody refuses it yet
         findings = [_as_warning(finding) for finding in findings]
     return existing, findings
@@ -708,7 +735,7 @@ def _existing_text(
     findings = [
         _in_the_way(record, f"a {record.type} record there hides every TXT")
         for record in at_name
-        if record.type in ("CNAME", "NS")
+        if dns.excludes("TXT", record)
     ]
     wanted = [record for record in at_name if record.type == "TXT" and record.content.startswith(version)]
     # Several senders see no policy where any other TXT stands beside ours (RFC 8461 §3.1 would ignore it).
@@ -754,8 +781,32 @@ def _mx_findings(config: DomainConfig, hosts: Sequence[str], retiring: Sequence[
     return findings
 
 
-def _in_the_way(record: dns.LiveRecord, reason: str) -> Finding:
-    message = f"{record} is in the way: {reason}; remove it at Cloudflare, then run again"
+def _mx_at(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[dns.LiveRecord]:
+    return [record for record in live if record.name == config.domain and record.type == "MX"]
+
+
+def _null_mx_findings(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[Finding]:
+    """Return the finding about a live null MX, which names no host: no policy makes senders deliver."""
+    if config.mode == "none" and not config.manage_mx:
+        return []
+    severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
+    return [
+        Finding(
+            "null-mx",
+            "mx",
+            f"{record} says that {config.domain} takes no mail (null MX, RFC 7505), and no other MX may stand beside "
+            "it; remove it at Cloudflare if mail is to come, else declare `mode: none` without MX records",
+            severity,
+        )
+        for record in _mx_at(config, live)
+        if not record.content
+    ]
+
+
+def _in_the_way(
+    record: dns.LiveRecord, reason: str, way_out: str = "remove it at Cloudflare, then run again"
+) -> Finding:
+    message = f"{record} is in the way: {reason}; {way_out}"
     return Finding("record-in-the-way", "domain", message)
 
 

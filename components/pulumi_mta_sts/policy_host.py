@@ -20,6 +20,7 @@ from pulumi_mta_sts.judgement import (
     JudgedHost,
     caa_findings,
     collect,
+    delegation_findings,
     find_zone_id,
     known_zones,
     ledger_as_warning,
@@ -173,7 +174,11 @@ def judge_host(
         replace(finding, path=f"{places[domain]}{finding.path}")
         for domain, zone_id in zone_ids.items()
         if domain not in kept
-        for finding in caa_findings(domain, live.get(zone_id, []) if isinstance(zone_id, str) else [])
+        for here in [live.get(zone_id, []) if isinstance(zone_id, str) else []]
+        for finding in [
+            *caa_findings(domain, here),
+            *delegation_findings([_policy_host(domain)], here, known),
+        ]
     ]
     if stopping and certificate_in_state(f"{name}-certificate") == {_policy_host(domain) for domain in zone_ids}:
         # It stands, and no new one is asked for; but it can't be renewed.

@@ -47,7 +47,7 @@ def name_problem(name: str) -> str:
         (not name, "is empty; give a host name such as mx1.example.com"),
         ("@" in name, "is an e-mail address; give the part after the @"),
         (bool(name) and is_address(name), "is an IP address; give the host's name (RFC 8461 §3.2)"),
-        ("/" in name or ":" in name, "is a URL; give the host name alone"),
+        ("/" in name or ":" in name, "is a URL or has a port; give the host name alone"),
         (len(name) > LONGEST_NAME, f"is {len(name)} characters long; a name has at most {LONGEST_NAME} (RFC 1035)"),
     )
     for found, reason in problems:
@@ -62,7 +62,8 @@ def name_problem(name: str) -> str:
 def is_address(name: str) -> bool:
     """Whether a name is an IP address, an address literal, or would be read as an IPv4 address."""
     try:
-        ipaddress.ip_address(name.strip("[]"))
+        # RFC 5321 §4.1.3: in brackets, an IPv6 address with its tag.
+        ipaddress.ip_address(name.strip("[]").removeprefix("ipv6:"))
     except ValueError:
         return name.rpartition(".")[2].isdigit()
     return True

@@ -80,9 +80,7 @@ CNAME = {"zoneId": "zone-1", "name": "_mta-sts.example.com", "type": "CNAME", "c
     ("there", "wanted"),
     [
         (("TXT", '"v=STSv1; id=1;"'), STS),
-        (("CNAME", "elsewhere.example"), STS),
         (("CNAME", "elsewhere.example"), CNAME),
-        (("A", "192.0.2.1"), CNAME),
         (("MX", "mx1.example.com"), MX),
     ],
 )
@@ -93,6 +91,20 @@ def test_a_second_record_is_refused_before_it_is_made(
     world.has(there[0], "_mta-sts.example.com", there[1], comment=OWN)
     with pytest.raises(FileExistsError, match=r"zone-1-record-1.*adopt: true"):
         look_before(world, wanted)
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [(("CNAME", "elsewhere.example"), STS), (("A", "192.0.2.1"), CNAME), (("TXT", '"x"'), CNAME)],
+)
+def test_what_can_not_be_imported_has_to_be_removed(
+    world: World, there: tuple[str, str], wanted: dict[str, Any]
+) -> None:
+    """A record of another type can't be taken over as the one that is wanted: `adopt` is no way out."""
+    world.has(there[0], "_mta-sts.example.com", there[1])
+    with pytest.raises(FileExistsError, match=r"zone-1-record-1.*remove it: no (TXT|CNAME) can") as caught:
+        look_before(world, wanted)
+    assert "adopt" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

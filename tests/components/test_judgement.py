@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pytest
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
-from pulumi_mta_sts import JudgedHost, MtaSts, judge, judge_host
+from pulumi_mta_sts import JudgedHost, MtaSts, PolicyHost, judge, judge_host
 
 from mta_sts import content_id
 from tests.components.mocked import CALLER, OWN, RECORDS, TARGET, ZONES, World, deploy, refusal
@@ -46,11 +46,12 @@ def refused_component(world: World, args: dict[str, Any]) -> tuple[str, list[str
             ("CNAME", "_mta-sts.example.com", "_mta-sts.provider.example"),
             ["hides every TXT", "_mta-sts.provider.example"],
         ),
-        (("NS", "_mta-sts.example.com", "ns.provider.example"), ["hides every TXT"]),
         (("TXT", "_smtp._tls.example.com", '"v=spf1 -all"'), ["only one TXT", "v=spf1"]),
         (("A", "mta-sts.example.com", "192.0.2.1"), ["needs a CNAME", "192.0.2.1"]),
         (("AAAA", "mta-sts.example.com", "2001:db8::1"), ["needs a CNAME", "2001:db8::1"]),
-        (("NS", "mta-sts.example.com", "ns.provider.example"), ["needs a CNAME"]),
+        (("TXT", "mta-sts.example.com", '"v=spf1 -all"'), ["needs a CNAME", "v=spf1"]),
+        (("MX", "mta-sts.example.com", "mx.provider.example"), ["needs a CNAME", "mx.provider.example"]),
+        (("CAA", "mta-sts.example.com", '0 issue "amazon.com"'), ["needs a CNAME", "amazon.com"]),
     ],
 )
 @pytest.mark.parametrize("adopt", [False, True])
@@ -63,6 +64,55 @@ def test_what_can_not_stand_there_is_named(
     assert ["domains[0].domain"] == paths
     for word in [*words, "zone-1-record-1", "remove it"]:
         assert word in message
+
+
+DELEGATED = [
+    ("new.example.com", "new.example.com"),
+    ("a.new.example.com", "new.example.com"),
+    ("example.com", "mta-sts.example.com"),
+    ("example.com", "_mta-sts.example.com"),
+    ("example.com", "_smtp._tls.example.com"),
+    ("example.com", "_tls.example.com"),
+]
+
+
+@pytest.mark.parametrize(("domain", "at"), DELEGATED)
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_name_that_the_zone_gave_away_is_refused(world: World, domain: str, at: str, adopt: bool) -> None:
+    """Other servers answer there: what would be made is never seen. Said once, with the records and both ways out."""
+    world.has("NS", at, "ns1.elsewhere.invalid")
+    world.has("NS", at, "ns2.elsewhere.invalid")
+    message, paths = refused(world, {"domain": domain, "adopt": adopt})
+    assert ["domains[0].domain"] == paths
+    assert f"delegates {at} to other name servers" in message
+    for word in ("ns1.elsewhere.invalid", "zone-1-record-2", "zone example.com", "remove the NS records"):
+        assert word in message
+
+
+@pytest.mark.parametrize("at", ["new.example.com", "mta-sts.new.example.com"])
+def test_a_certificate_is_not_asked_for_where_the_zone_gave_the_name_away(world: World, at: str) -> None:
+    """ACM would wait for a record that nobody sees; the domain's own host and the domain say it once."""
+    world.has("NS", at, "ns1.elsewhere.invalid")
+    for args in (ALONE, GOOD):
+        message, paths = refused_component(world, args | {"domain": "new.example.com"})
+        assert ["domain"] == paths
+        assert "[name-delegated]" in message
+    hosted = {"domains": [{"domain": "new.example.com"}]}
+    assert ["domains[0].domain"] == refusal(world, lambda: PolicyHost("host", hosted))[1]
+
+
+@pytest.mark.parametrize("at", ["example.com", "other.example.com", "ew.example.com", "below.mta-sts.new.example.com"])
+def test_other_delegations_stop_nothing(world: World, at: str) -> None:
+    """The zone's own NS records, those of another name, and those below."""
+    world.has("NS", at, "ns1.elsewhere.invalid")
+    assert "mail-sts-record" in deploy(world, lambda: MtaSts("mail", ALONE | {"domain": "new.example.com"}))
+
+
+def test_reports_that_are_not_asked_for_need_no_name(world: World) -> None:
+    """Without `reports` nothing is made at `_smtp._tls`."""
+    world.has("NS", "_smtp._tls.example.com", "ns1.elsewhere.invalid")
+    silent = {key: value for key, value in GOOD.items() if key != "reports"}
+    assert "mail-sts-record" in deploy(world, lambda: MtaSts("mail", silent))
 
 
 @pytest.mark.parametrize(
@@ -123,14 +173,42 @@ def test_a_live_mx_that_no_pattern_covers_stops_enforce_only(world: World) -> No
     assert all(warning.startswith("example.com: ") for warning in run.warnings)
 
 
+def test_an_undeclared_mx_is_declared_or_removed(world: World) -> None:
+    """Two ways out, and which is whose."""
+    world.has("MX", "example.com", "mx2.example.com", priority=10.0)
+    managed = {"manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}]}
+    message, _ = refused(world, managed | {"mode": "enforce", "acknowledge": "tested"})
+    assert "not declared in `mx`; declare it there if it is yours, else remove it" in message
+
+
+@pytest.mark.parametrize("managed", [False, True])
+def test_a_null_mx_is_named_as_such(world: World, managed: bool) -> None:
+    """It names no host that a pattern could match: the domain takes no mail (RFC 7505). In testing a warning."""
+    world.has("MX", "example.com", ".", priority=0.0)
+    mx = {"manage_mx": managed, "mx": [{"host": "mx1.example.com", "preference": 10}]}
+    message, paths = refused(world, mx | {"mode": "enforce", "acknowledge": "tested"})
+    assert ["domains[0].mx"] == paths
+    for word in ("example.com MX . (record zone-1-record-1)", "null MX, RFC 7505", "[null-mx]", "remove it"):
+        assert word in message
+    (warning,) = deploy(world, lambda: judge([GOOD | mx], JudgedHost("policies"))).warnings
+    assert "[null-mx]" in warning
+
+
+def test_a_domain_without_mail_may_say_so(world: World) -> None:
+    """`mode: none` beside a null MX is how a domain that takes no mail is declared."""
+    world.has("MX", "example.com", ".", priority=0.0)
+    none = GOOD | {"mode": "none", "mx": []}
+    assert not any("null-mx" in line for line in deploy(world, lambda: judge([none], JudgedHost("policies"))).warnings)
+
+
 @pytest.mark.parametrize(
     ("caa", "stopped_at"),
     [
         ([("example.com", '0 issue "letsencrypt.org"')], "example.com"),
         ([("example.com", '0 issue ";"')], "example.com"),
         (
-            [("mta-sts.example.com", '0 issue "pki.goog"'), ("example.com", '0 issue "amazon.com"')],
-            "mta-sts.example.com",
+            [("lists.example.com", '0 issue "pki.goog"'), ("example.com", '0 issue "amazon.com"')],
+            "lists.example.com",
         ),
         ([("example.com", '0 issue "amazon.com; validationmethods=dns-01"')], None),
         ([("example.com", '0 issue "pki.goog"'), ("example.com", '0 ISSUE "AmazonTrust.com"')], None),
@@ -143,10 +221,11 @@ def test_caa_must_let_amazon_issue(world: World, caa: list[tuple[str, str]], sto
     """The closest RRset decides (RFC 8659 §3); refused before the certificate is asked for."""
     for name, content in caa:
         world.has("CAA", name, content)
+    args = ALONE | {"domain": "lists.example.com"}
     if stopped_at is None:
-        deploy(world, lambda: MtaSts("mail", ALONE))
+        deploy(world, lambda: MtaSts("mail", args))
         return
-    message, paths = refused_component(world, ALONE)
+    message, paths = refused_component(world, args)
     assert ["domain"] == paths
     assert f'`{stopped_at} CAA 0 issue "amazon.com"`' in message
 
@@ -343,6 +422,14 @@ def test_the_brake_is_not_held_up_by_a_bucket_that_can_not_be_read(world: World,
     assert any("s3:ListBucketVersions" in warning for warning in run.warnings)
     assert f"mode: {mode}" in run["mail-policy"].inputs["content"]
     assert run["mail-sts-record"].protect
+
+
+def test_the_brake_is_not_held_up_by_a_delegation(world: World) -> None:
+    """Whether senders see the change there or not: letting them go can't harm."""
+    ours(world, SERVED)
+    world.has("NS", "mta-sts.example.com", "ns1.elsewhere.invalid")
+    run = deploy(world, lambda: MtaSts("mail", ENFORCE | {"mode": "testing"}))
+    assert any("name-delegated" in warning for warning in run.warnings)
 
 
 def test_what_stays_as_it_is_does_not_hold_up_the_brake_of_another_domain(world: World) -> None:
