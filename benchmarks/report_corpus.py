@@ -25,7 +25,7 @@ FAILURES = ("certificate-expired", "certificate-host-mismatch", "starttls-not-su
 DOMAINS = 20
 DAYS = 30
 FORMS = ("json.gz", "eml", "mbox")
-MAILS_A_FILE = 10_000
+MAILS_A_FILE = 1000
 
 
 def reports(count: int) -> Iterator[dict[str, Any]]:
@@ -99,7 +99,7 @@ def as_mail(report: dict[str, Any], content: bytes) -> bytes:
 
 
 def write(folder: Path, count: int, form: str) -> Path:
-    """Write that many reports below a folder, 1000 in each (of mbox 10,000 a file), unless they are there."""
+    """Write that many reports below a folder, 1000 in each folder or mbox file, unless they are there."""
     target = folder / f"{form}-{count}"
     if (target / ".complete").exists():
         return target

@@ -165,6 +165,7 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
     spill = into or Spill(folder, str(os.getpid()))
     unreadable: list[Unreadable] = []
     found = other_domains = 0
+    domains, keep = options.domains, spill.add
 
     def emit(item: Found | Unreadable) -> None:
         nonlocal found, other_domains
@@ -172,11 +173,11 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
             unreadable.append(_printable(item))
             return
         found += 1
-        entry = record(item, options.domains)
+        entry = record(item, domains)
         if entry is None:
             other_domains += 1
         else:
-            spill.add(entry)
+            keep(entry)
 
     context = Context(options.limits, options.origin if options.origin.active else None)
     with _collector_paused():

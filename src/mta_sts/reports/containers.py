@@ -90,14 +90,11 @@ class _Input:
     millions.
     """
 
-    __slots__ = ("_bytes", "_members", "_unreadable", "found", "limits")
+    _bytes = _members = _unreadable = 0
 
     def __init__(self, limits: Limits, emit: Emit) -> None:
         self.limits = limits
         self.found = emit
-        self._bytes = limits.archive
-        self._members = limits.members
-        self._unreadable = 0
 
     def unreadable(self, name: str, error: Exception | str) -> None:
         """Tell what can't be counted, and why."""
@@ -112,11 +109,11 @@ class _Input:
 
     def spend(self, size: int = 0, members: int = 0) -> None:
         """Count what comes next, before it is made; raises ReportError where it is too much."""
-        self._bytes -= size
-        self._members -= members
-        if self._bytes < 0:
+        self._bytes += size
+        self._members += members
+        if self._bytes > self.limits.archive:
             raise ReportError(f"larger than {self.limits.archive} bytes when decompressed; the rest was not read")
-        if self._members < 0:
+        if self._members > self.limits.members:
             raise ReportError(f"more than {self.limits.members} members; the rest was not read")
 
 
