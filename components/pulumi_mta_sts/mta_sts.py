@@ -6,7 +6,7 @@ from typing import Any, NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import DomainConfig, Finding, render_sts_record, render_tlsrpt_record, txt_presentation
+from mta_sts import DomainConfig, Finding, check_domain, render_sts_record, render_tlsrpt_record, txt_presentation
 from mta_sts.ledger import policy_key
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.barriers import edge_serves, policy_is_current
@@ -102,6 +102,7 @@ class MtaSts(pulumi.ComponentResource):
 
         Raises pulumi.InputPropertiesError with every problem before anything is registered.
         """
+        raise_together(check_domain(args))
         shared = args.get("host")
         host_name = f"{name}-host"
         host_args: PolicyHostArgs = {

@@ -12,7 +12,8 @@ from typing import NotRequired, TypedDict
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import Finding, MtaStsError, Severity, normalise_host
+from mta_sts import Finding, Severity, check_host
+from mta_sts.domain_config import MOST_CERTIFICATE_NAMES
 from mta_sts.ledger import enforced_until, served_domains
 from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns
@@ -39,7 +40,6 @@ CERTIFICATE_REGION = "us-east-1"
 """Where a certificate for CloudFront must be, whatever region the bucket is in."""
 
 _MOST_ALIASES = 100  # of one distribution (CloudFront quotas)
-_MOST_CERTIFICATE_NAMES = 100  # after a quota increase; 10 by default (ACM quotas)
 _LONGEST_FIRST_NAME = 64  # of a certificate: its common name (ACM)
 _LONGEST_BUCKET_NAME = 63
 _LONGEST_FUNCTION_NAME = 55  # 64 with the version behind it
@@ -138,24 +138,22 @@ def judge_host(
 
     `path` is how the place of a domain in the configuration is named.
     """
-    findings: list[Finding] = []
-    bucket = collect(findings, lambda: _bucket_name(name, args, opts), "")
-    entries = args.get("domains") or []
-    known = known_zones([entry.get("zone_id") for entry in entries], findings, opts)
+    findings = check_host(args)
+    wrong = {finding.path.partition(".")[0] for finding in findings}
+    if "" in wrong:  # no settings at all
+        return JudgedHost("", findings=findings)
+    bucket = "" if "bucket" in wrong else collect(findings, lambda: _bucket_name(name, args, opts), "")
+    listed = [] if "domains" in wrong else args.get("domains") or []
+    entries = {index: entry for index, entry in enumerate(listed) if f"domains[{index}]" not in wrong}
+    known = known_zones([entry.get("zone_id") for entry in entries.values()], findings, opts)
     zone_ids: dict[str, pulumi.Input[str]] = {}
     places: dict[str, str] = {}
-    for index, entry in enumerate(entries):
+    for index, entry in entries.items():
         place = path.format(index)
-        try:
-            domain = normalise_host(str(entry.get("domain") or ""))
-        except MtaStsError as error:
-            findings += [Finding(f.rule, f"{place}domain", f.message) for f in error.findings]
-            continue
+        domain = to_ascii(entry["domain"])
         zone = entry.get("zone")
         zone_id, not_found = find_zone_id(domain, to_ascii(zone) if zone else None, entry.get("zone_id"), known)
         findings += [Finding(f.rule, f"{place}{f.path}", f.message, f.severity) for f in not_found]
-        if domain in zone_ids:
-            findings.append(Finding("domain-twice", f"{place}domain", f"{domain} is listed twice; list it once"))
         zone_ids[domain], places[domain] = zone_id, place
     unread: list[Finding] = []
     kept: list[str] = []
@@ -165,7 +163,8 @@ def judge_host(
         kept, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, findings, opts), unknown)
     # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
     findings += [ledger_as_warning(finding) for finding in unread]
-    findings += _too_many(len(entries) + len(kept), args.get("certificate_names"))
+    if not {"domains", "certificate_names"} & wrong:
+        findings += _too_many(len(listed) + len(kept), args.get("certificate_names"))
     live, unreadable = dns.records(
         [zone_id for zone_id in zone_ids.values() if isinstance(zone_id, str) and zone_id], opts
     )
@@ -277,18 +276,14 @@ def bucket_policy(bucket_arn: str, distribution_arn: str) -> str:
 
 
 def _too_many(count: int, certificate_names: int | None) -> list[Finding]:
-    allowed = 10 if certificate_names is None else certificate_names
-    if not isinstance(allowed, (int, float)) or not 1 <= allowed <= _MOST_CERTIFICATE_NAMES:
-        message = f"got {allowed!r}; give the account's ACM quota, 1 to {_MOST_CERTIFICATE_NAMES}"
-        return [Finding("certificate-names-invalid", "certificate_names", message)]
     if count == 0:
         return [Finding("no-domains", "domains", "a policy host serves at least one domain; got none, list one")]
-    most = int(min(allowed, _MOST_ALIASES))
+    most = int(min(10 if certificate_names is None else certificate_names, _MOST_ALIASES))
     if count <= most:
         return []
     message = (
         f"{count} domains on one host, but its certificate and distribution take {most}; split them over several "
-        f"hosts, or raise the ACM quota `names per certificate` (at most {_MOST_CERTIFICATE_NAMES}) and set "
+        f"hosts, or raise the ACM quota `names per certificate` (at most {MOST_CERTIFICATE_NAMES}) and set "
         "`certificate_names`"
     )
     return [Finding("too-many-domains", "domains", message)]

@@ -1,6 +1,5 @@
 """The stack's configuration (`stacks/Pulumi.<stack>.yaml`), read against its schema."""
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +10,16 @@ from typing import Any
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
-from mta_sts import Finding, check_domains, errors, normalise_host
+from mta_sts import Finding, check_domains, check_host, errors, normalise_host
+from mta_sts.findings import below, unknown_keys
 from pulumi_mta_sts.judgement import collect, raise_together
 
 _KEYS = ("domains", "host")
+_ELSEWHERE = {
+    "host": "the domains of a stack share one; set it as `mta-sts:host`, and leave it out here",
+    "evidence": "it is a file beside the stack, stacks/evidence/DOMAIN.json, which `mta-sts evidence` writes",
+}
+"""What the component takes of a domain, and a stack file has in another place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +88,42 @@ def _unknown_keys(project: str) -> list[Finding]:
     given = sorted(
         key.removeprefix(f"{project}:") for key in {*CONFIG.get(), *get_config_env()} if key.startswith(f"{project}:")
     )
-    findings = []
-    for key in given:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1)
-            nearest = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
-            findings.append(Finding("unknown-key", key, f"{project}:{key} is no setting of a stack; {nearest}"))
-    return findings
+    return unknown_keys(given, _KEYS, f"a stack under {project}:")
 
 
 def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str) -> list[Finding]:
-    """Return what is wrong: by meaning where `check_domains` knows it, else by the schema."""
+    """Return what is wrong: by meaning where the core knows it, else by the schema."""
     from jsonschema import Draft202012Validator  # noqa: PLC0415  heavy, and only the program reads a stack
 
     domains = given.get(f"{project}:domains")
-    found = check_domains(domains) if isinstance(domains, list) else []
+    found: list[Finding] = []
+    if isinstance(domains, list):
+        plain = [dict(domain) if isinstance(domain, dict) else domain for domain in domains]
+        for index, domain in enumerate(plain):
+            found += _elsewhere(f"domains[{index}]", domain)
+        found += check_domains(plain)
+    if f"{project}:host" in given:
+        found += below("host", check_host(given[f"{project}:host"], lists_domains=False))
     known = [finding.path for finding in errors(found)]
     settings = {"$ref": "#/$defs/settings", "$defs": schema["$defs"]}
     for error in sorted(Draft202012Validator(settings).iter_errors(given), key=lambda error: error.json_path):
         # Only `domains` is required of a whole stack.
         path = _path(error.absolute_path).removeprefix(f"{project}:") or "domains"
-        # check_domains says the same with the way out.
+        # The core says the same with the way out.
         if not any(path.startswith(other) or other.startswith(path) for other in known):
             found.append(Finding("stack-schema", path, f"{error.message}; see stacks/schema.json"))
     return found
+
+
+def _elsewhere(place: str, domain: Any) -> list[Finding]:
+    """Take from a domain what a stack file has in another place, and return the findings that say where."""
+    present = [key for key in _ELSEWHERE if isinstance(domain, dict) and domain.pop(key, None) is not None]
+    return [
+        Finding(
+            "unknown-key", f"{place}.{key}", f"{key!r} is no setting of a domain in a stack file: {_ELSEWHERE[key]}"
+        )
+        for key in present
+    ]
 
 
 def _path(parts: Iterable[str | int]) -> str:

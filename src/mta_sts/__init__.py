@@ -1,6 +1,6 @@
 """MTA-STS (RFC 8461) and TLS reporting (RFC 8460), whatever deploys them."""
 
-from mta_sts.domain_config import DomainConfig, check_different, check_domain, check_domains, resolve_domain
+from mta_sts.domain_config import DomainConfig, check_different, check_domain, check_domains, check_host, resolve_domain
 from mta_sts.findings import Finding, MtaStsError, Severity, errors
 from mta_sts.identifier import content_id, policy_id
 from mta_sts.matching import certificate_matches, mx_matches
@@ -32,6 +32,7 @@ __all__ = [
     "check_different",
     "check_domain",
     "check_domains",
+    "check_host",
     "check_policy",
     "content_id",
     "errors",

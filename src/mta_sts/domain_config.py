@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.findings import Finding, MtaStsError, Severity, errors
+from mta_sts.findings import Finding, MtaStsError, Severity, below, errors, unknown_keys
 from mta_sts.history import check_history, history_versions
 from mta_sts.names import LONGEST_NAME, name_problem, to_ascii
 from mta_sts.policy import Mode, Policy, check_max_age, check_pattern, check_size, none_without_mx, render_policy
@@ -33,7 +33,7 @@ _THRESHOLDS = ("days", "sessions", "organizations", "fresh_days")
 _ID = re.compile(r"[A-Za-z0-9]{1,32}\Z")  # RFC 8461 §3.1
 _EPOCH = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Names of RFC 8460 for what is called `reports` here; no typing error, so difflib finds nothing.
-_OTHER_NAMES = {"rua": ["reports"], "ruf": ["reports"]}
+_OTHER_NAMES = {"rua": "reports", "ruf": "reports"}
 # What a stack file can hold. Anything else flows from another resource, and is known only when that one is made.
 _PLAIN = (str, bool, int, float, Sequence, Mapping)
 # Names that the component makes under the domain; the longest one limits the domain's length.
@@ -42,6 +42,12 @@ _LONGEST_WAIT = 86_400
 _LOCKED_MX = "*.mx.cloudflare.net"
 _PREFERENCE_LIMIT = 65_535
 _MOST_OBJECT_TAGS = 10
+_MOST_TAGS = 50  # of any other resource at AWS
+_HOST_KEYS = ("bucket", "certificate_names", "tags")
+MOST_CERTIFICATE_NAMES = 100
+"""Names on one certificate after a quota increase; 10 by default (ACM quotas)."""
+_BUCKET = re.compile(r"(?!.*\.\.)(?![0-9.]+\Z)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")  # S3 bucket naming rules
+_BUCKET_NAME = "3 to 63 lower-case letters, digits, hyphens and dots, with a letter or digit at both ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +109,43 @@ class DomainConfig:
 def check_domains(configs: Sequence[Any]) -> list[Finding]:
     """Return everything that is wrong with a list of declared domains, with paths `domains[i].…`."""
     findings = [
-        Finding(
-            found.rule,
-            f"domains[{index}].{found.path}" if found.path else f"domains[{index}]",
-            found.message,
-            found.severity,
-        )
-        for index, config in enumerate(configs)
-        for found in check_domain(config)
+        found for index, config in enumerate(configs) for found in below(f"domains[{index}]", check_domain(config))
     ]
     return findings + check_different(configs)
+
+
+def check_host(config: Any, *, lists_domains: bool = True) -> list[Finding]:
+    """Return everything that is wrong with a policy host's declaration, all at once.
+
+    With `lists_domains` False it is a stack's host: it serves all of the stack's domains, and lists none.
+    """
+    known = ("domains", *_HOST_KEYS) if lists_domains else _HOST_KEYS
+    if not isinstance(config, Mapping):
+        return [Finding("not-a-mapping", "", f"got {_shown(config)}; give settings by name: {', '.join(known)}")]
+    checks: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "bucket": (_is_bucket, f"a bucket's name: {_BUCKET_NAME}"),
+        "certificate_names": (lambda value: _is_whole(value) and 1 <= value <= MOST_CERTIFICATE_NAMES,
+                              f"the account's ACM quota, 1 to {MOST_CERTIFICATE_NAMES}"),
+        "tags": (lambda value: _are_tags(value, _MOST_TAGS), f"at most {_MOST_TAGS} tags, texts by name"),
+    }  # fmt: skip
+    findings = [*unknown_keys(config, known, "a policy host"), *_check_values(config, checks)]
+    return findings + (_check_hosted(_given(config, "domains", [])) if lists_domains else [])
+
+
+def _check_hosted(given: Any) -> list[Finding]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        message = f"got {_shown(given)}; give a list of domains, each as `domain: example.com`"
+        return [Finding("domains-invalid", "domains", message)]
+    findings: list[Finding] = []
+    for index, entry in enumerate(given):
+        place = f"domains[{index}]"
+        if not isinstance(entry, Mapping):
+            message = f"got {_shown(entry)}; give `domain: example.com`"
+            findings.append(Finding("not-a-mapping", place, message))
+            continue
+        found = unknown_keys(entry, ("domain", "zone", "zone_id"), "a domain on a policy host")
+        findings += below(place, [*found, *_check_name(entry), *_check_zone_id(entry)])
+    return findings + check_different(given)
 
 
 def check_different(configs: Sequence[Any]) -> list[Finding]:
@@ -132,8 +165,9 @@ def check_domain(config: Any) -> list[Finding]:
     """Return everything that is wrong with one domain's declaration, errors and warnings, all at once."""
     if not isinstance(config, Mapping):
         return [Finding("not-a-mapping", "", f"got {_shown(config)}; give `domain: example.com` and its settings")]
-    findings = _check_keys(config)
+    findings = unknown_keys(config, _KEYS, "a domain", _OTHER_NAMES)
     findings += _check_name(config)
+    findings += _check_zone_id(config)
     mode, mode_findings = _check_mode(config)
     findings += mode_findings
     findings += _check_mx(config, mode)
@@ -231,16 +265,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
-def _check_keys(config: Mapping[str, Any]) -> list[Finding]:
-    findings = []
-    for key in config:
-        if key not in _KEYS:
-            near = _OTHER_NAMES.get(key) or difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.5)
-            nearest = f"did you mean {near[0]}?" if near else f"known are {', '.join(_KEYS)}"
-            findings.append(Finding("unknown-key", str(key), f"{key!r} is no setting of a domain; {nearest}"))
-    return findings
-
-
 def _check_name(config: Mapping[str, Any]) -> list[Finding]:
     domain = config.get("domain")
     if not isinstance(domain, str):
@@ -264,6 +288,13 @@ def _check_name(config: Mapping[str, Any]) -> list[Finding]:
         message = f"zone {zone_name} does not hold {name}; give a zone that is a suffix of it, or leave `zone` out"
         return [Finding("zone-does-not-hold-domain", "zone", message)]
     return []
+
+
+def _check_zone_id(config: Mapping[str, Any]) -> list[Finding]:
+    findings = _check_values(config, {"zone_id": (_is_text_or_flows, "the id that Cloudflare shows for the zone")})
+    if config.get("zone") is not None and config.get("zone_id") is not None:
+        findings.append(Finding("zone-twice", "zone_id", "zone and zone_id are both given; give one"))
+    return findings
 
 
 def _check_mode(config: Mapping[str, Any]) -> tuple[Mode | None, list[Finding]]:
@@ -307,15 +338,7 @@ def _check_mx(config: Mapping[str, Any], mode: Mode | None) -> list[Finding]:
 
 
 def _check_mx_mapping(item: Mapping[str, Any], path: str) -> list[Finding]:
-    findings = [
-        Finding(
-            "unknown-key",
-            f"{path}.{key}",
-            f"{key!r} is no setting of an MX host; known are host, preference and checked",
-        )
-        for key in item
-        if key not in ("host", "preference", "checked")
-    ]
+    findings = below(path, unknown_keys(item, ("host", "preference", "checked"), "an MX host"))
     checked = item.get("checked")
     if checked is not None and not (isinstance(checked, str) and checked.strip()):
         message = f"got {_shown(checked)}; say who looked at the host, and when"
@@ -387,22 +410,23 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
                   "a number or 1 to 64 letters, digits, `.`, `_`, `-`; any change makes senders fetch again"),
         "wait_limit": (lambda value: _is_whole(value) and 0 <= value <= _LONGEST_WAIT,
                        f"seconds, from 0 to {_LONGEST_WAIT}"),
-        "zone_id": (_is_text_or_flows, "the id that Cloudflare shows for the zone"),
-        "host": (_is_shared_host, "the shared host's bucket and target, both names"),
+        "host": (_is_shared_host, f"the shared host's target, and its bucket: {_BUCKET_NAME}"),
         "thresholds": (_are_thresholds, f"whole numbers of 1 or more for some of {', '.join(_THRESHOLDS)}"),
         "evidence": (lambda value: isinstance(value, Mapping), "the document of a file that `mta-sts evidence` wrote"),
         "override": (_is_override, "`change`, the id as the refusal prints it, and a `reason` in words"),
         "tags": (_are_tags, f"at most {_MOST_OBJECT_TAGS} tags, texts by name (an S3 object takes no more)"),
         **dict.fromkeys(_TTL_KEYS, (_is_ttl, "seconds from 60 to 86400, or 1 for Cloudflare's automatic")),
     }  # fmt: skip
-    findings = [
+    return _check_values(config, checks)
+
+
+def _check_values(config: Mapping[str, Any], checks: Mapping[str, tuple[Callable[[Any], bool], str]]) -> list[Finding]:
+    """Return a finding for each setting whose value is not accepted, with what is."""
+    return [
         Finding(f"{key.replace('_', '-')}-invalid", key, f"got {_shown(config[key])}; give {expected}")
         for key, (accepts, expected) in checks.items()
         if config.get(key) is not None and not accepts(config[key])
     ]
-    if config.get("zone") is not None and config.get("zone_id") is not None:
-        findings.append(Finding("zone-twice", "zone_id", "zone and zone_id are both given; give one"))
-    return findings
 
 
 def _is_ttl(value: Any) -> bool:
@@ -419,7 +443,11 @@ def _is_shared_host(value: Any) -> bool:
         return False
     bucket, target = value["bucket"], value["target"]
     named = not name_problem(to_ascii(target)) if isinstance(target, str) else _is_text_or_flows(target)
-    return isinstance(bucket, str) and bool(bucket) and named
+    return _is_bucket(bucket) and named
+
+
+def _is_bucket(value: Any) -> bool:
+    return isinstance(value, str) and bool(_BUCKET.match(value))
 
 
 def _are_thresholds(value: Any) -> bool:
@@ -436,9 +464,9 @@ def _is_override(value: Any) -> bool:
     return identifies and bool(_ID.match(_text(change))) and isinstance(reason, str) and bool(reason.strip())
 
 
-def _are_tags(value: Any) -> bool:
+def _are_tags(value: Any, most: int = _MOST_OBJECT_TAGS) -> bool:
     return (
         isinstance(value, Mapping)
-        and len(value) <= _MOST_OBJECT_TAGS
+        and len(value) <= most
         and all(isinstance(key, str) and isinstance(text, str) for key, text in value.items())
     )

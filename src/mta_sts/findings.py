@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 class Severity(StrEnum):
@@ -47,3 +48,25 @@ class MtaStsError(ValueError):
 def errors(findings: Iterable[Finding]) -> list[Finding]:
     """Return the findings that stop a change."""
     return [finding for finding in findings if finding.severity is Severity.ERROR]
+
+
+def below(place: str, findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings about a part as findings about the whole: their paths begin with the part's place."""
+    return [replace(found, path=f"{place}.{found.path}" if found.path else place) for found in findings]
+
+
+def unknown_keys(
+    given: Iterable[object], known: Sequence[str], of: str, other_names: Mapping[str, str] | None = None
+) -> list[Finding]:
+    """Return a finding for each key that is not known, with the nearest that is.
+
+    `of` says what the keys are settings of; `other_names` are keys that no likeness leads to.
+    """
+    findings = []
+    for key in map(str, given):
+        if key not in known:
+            alike = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            near = (other_names or {}).get(key) or next(iter(alike), None)
+            nearest = f"did you mean {near}?" if near else f"known are {', '.join(known)}"
+            findings.append(Finding("unknown-key", key, f"{key!r} is no setting of {of}; {nearest}"))
+    return findings

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from mta_sts.findings import Finding, MtaStsError
+from mta_sts.findings import Finding, MtaStsError, below, unknown_keys
 from mta_sts.ledger import ID_METADATA, PolicyVersion
 from mta_sts.policy import Policy, parse_policy
 
@@ -55,11 +55,7 @@ def history_entry(identifier: str, policy: Policy, seen: datetime, source: str) 
 def _check(entry: Any, path: str) -> list[Finding]:
     if not isinstance(entry, Mapping):
         return [Finding("history-invalid", path, f"give a policy with {', '.join(_REQUIRED)}")]
-    findings = [
-        Finding("unknown-key", f"{path}.{key}", f"{key!r} is nothing of a past policy; known are {', '.join(_KEYS)}")
-        for key in entry
-        if key not in _KEYS
-    ]
+    findings = below(path, unknown_keys(entry, _KEYS, "a past policy"))
     missing = [key for key in _REQUIRED if entry.get(key) is None]
     if missing:
         message = f"{', '.join(missing)} of the policy missing; `mta-sts adopt` prints all that can be seen"

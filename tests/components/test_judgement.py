@@ -316,6 +316,22 @@ def test_declared_problems_of_all_domains_are_said_together(world: World) -> Non
     assert "did you mean enforce" in message
 
 
+@pytest.mark.parametrize(
+    ("args", "path"),
+    [
+        (None, ""),
+        ("example.com", ""),
+        (ALONE | {"zone": 5}, "zone"),
+        (ALONE | {"zone": "ä.."}, "zone"),
+        (ALONE | {"host": "x"}, "host"),
+        (ALONE | {"host": {"bucket": "Bad_Name", "target": TARGET}}, "host"),
+    ],
+)
+def test_a_component_with_arguments_of_another_form_is_refused(world: World, args: Any, path: str) -> None:
+    """A message with the place, and no traceback of what was done with them."""
+    assert [path] == refused_component(world, args)[1]
+
+
 @pytest.mark.parametrize("args", [{}, {"domain": 5}, {"domain": "no host"}])
 def test_a_component_without_a_usable_domain_says_so_once(world: World, args: dict[str, Any]) -> None:
     """The domain's own message, and not the host's on top of it."""

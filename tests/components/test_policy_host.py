@@ -219,6 +219,7 @@ def test_everything_wrong_with_a_host_is_said_at_once(world: World) -> None:
         {"domain": "A.example.com."},
         {"domain": "caa.example.com"},
         {"domain": "b.example.com", "zone": "example.org"},
+        {"domain": "c.example.com", "zone_id": "zone-9"},
         {},
     ]
     message, paths = refused(world, {"domains": domains})
@@ -228,11 +229,39 @@ def test_everything_wrong_with_a_host_is_said_at_once(world: World) -> None:
         "domains[3].domain",
         "domains[4].domain",
         "domains[5].zone",
-        "domains[6].domain",
+        "domains[6].zone_id",
+        "domains[7].domain",
     } == set(paths)
     assert '`caa.example.com CAA 0 issue "amazon.com"`' in message
     assert "no zone that holds example.net" in message
-    assert "no zone example.org that holds b.example.com" in message
+    assert "zone example.org does not hold b.example.com" in message
+    assert "no zone zone-9 that holds c.example.com" in message
+
+
+@pytest.mark.parametrize(
+    ("args", "path", "words"),
+    [
+        (None, "", "give settings by name: domains, bucket"),
+        ("example.com", "", "give settings by name: domains, bucket"),
+        ({"domains": "example.com"}, "domains", "give a list of domains"),
+        ({"domains": ["example.com"]}, "domains[0]", "give `domain: example.com`"),
+        ({"domains": [None]}, "domains[0]", "give `domain: example.com`"),
+        ({"domains": [{"domain": 3}]}, "domains[0].domain", "give the mail domain"),
+        ({"domains": [{"domain": "com"}]}, "domains[0].domain", "single label"),
+        ({"domains": [{"domain": "example.com", "zone": 3}]}, "domains[0].zone", "give the zone's name"),
+        ({"domains": [{"domain": "example.com", "zon": "example.com"}]}, "domains[0].zon", "did you mean zone?"),
+        (DOMAINS | {"certificat_names": 10}, "certificat_names", "did you mean certificate_names?"),
+        (DOMAINS | {"certificate_names": "x"}, "certificate_names", "1 to 100"),
+        (DOMAINS | {"bucket": "Bad_Name"}, "bucket", "3 to 63 lower-case"),
+        (DOMAINS | {"bucket": 3}, "bucket", "got 3"),
+        (DOMAINS | {"tags": 3}, "tags", "texts by name"),
+    ],
+)
+def test_a_wrong_setting_of_a_host_is_said_with_its_path(world: World, args: Any, path: str, words: str) -> None:
+    """A policy host that is used directly is checked as a stack's is: a refusal, and never a traceback."""
+    message, paths = refused(world, args)
+    assert [path] == paths
+    assert words in message
 
 
 def test_a_first_name_that_acm_refuses_is_refused_here(world: World) -> None:

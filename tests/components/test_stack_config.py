@@ -87,16 +87,23 @@ def test_domains_and_host_are_read(world: World) -> None:
         ({"mta-sts:domains": [GOOD | {"modus": "testing"}]}, "domains[0].modus", "did you mean mode?"),
         ({"mta-sts:domains": [GOOD | {"max_age": "a day"}]}, "domains[0].max_age", "whole seconds"),
         ({"mta-sts:domains": [GOOD, GOOD]}, "domains[1].domain", "declared twice"),
-        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"bucket": "Not A Bucket"}}, "host.bucket", "does not match"),
+        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"bucket": "Bad_Name"}}, "host.bucket", "3 to 63 lower-case"),
+        ({"mta-sts:domains": [GOOD], "mta-sts:host": "policies"}, "host", "bucket, certificate_names, tags"),
+        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"tags": {"team": 5}}}, "host.tags", "texts by name"),
+        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"domains": ["x"]}}, "host.domains", "known are bucket"),
+        ({"mta-sts:domains": [GOOD | {"host": {"bucket": "b"}}]}, "domains[0].host", "set it as `mta-sts:host`"),
+        ({"mta-sts:domains": [GOOD | {"evidence": {}}]}, "domains[0].evidence", "stacks/evidence/DOMAIN.json"),
+        ({"mta-sts:domains": [GOOD | {"mx": [{"host": "a.example", "pref": 1}]}]}, "domains[0].mx[0].pref",
+         "did you mean preference?"),
         ({"mta-sts:domains": [GOOD], "mta-sts:host": {"certificate_names": 101}}, "host.certificate_names", "101"),
-        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"buckets": "x"}}, "host", "'buckets' was unexpected"),
+        ({"mta-sts:domains": [GOOD], "mta-sts:host": {"buckett": "x"}}, "host.buckett", "did you mean bucket?"),
         ({"mta-sts:domains": [GOOD], "mta-sts:hosts": {}}, "hosts", "did you mean host?"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_setting_is_said_once_with_its_path(
     world: World, settings: dict[str, Any], path: str, words: str
 ) -> None:
-    """By meaning where `check_domains` knows it, by the schema elsewhere."""
+    """By meaning where the core knows it, by the schema elsewhere."""
     message, paths = refused(world, settings)
     assert [path] == paths
     assert words in message
@@ -174,10 +181,3 @@ def test_a_damaged_evidence_file_is_refused_with_its_name(
     assert all(path.startswith("domains[1].evidence") for path in paths)
     assert words in message
     assert str(file) in message
-
-
-def test_a_stack_file_holds_no_evidence(world: World) -> None:
-    """It would be edited by hand; the file beside it is the only place."""
-    message, paths = refused(world, {"mta-sts:domains": [ENFORCE | {"evidence": {}}]})
-    assert ["domains[0]"] == paths
-    assert "'evidence' was unexpected" in message

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta_sts import MtaStsError, check_domain, check_domains, errors, resolve_domain
+from mta_sts import MtaStsError, check_domain, check_domains, check_host, errors, resolve_domain
 from mta_sts.domain_config import MxEntry
 
 GOOD: dict[str, Any] = {"domain": "example.com", "mx": ["mx1.example.com"], "reports": "mailto:tls@example.com"}
@@ -128,6 +128,65 @@ def test_the_nearest_known_setting_is_named() -> None:
     for key, near in (("maxage", "max_age"), ("rua", "reports"), ("ruf", "reports"), ("Domain", "domain")):
         (found,) = check_domain(GOOD | {key: "x"})
         assert f"did you mean {near}?" in found.message
+
+
+def test_the_nearest_setting_of_an_mx_host_is_named() -> None:
+    """Beside the domain's own settings, those inside `mx` and `history` are checked for typing errors."""
+    (found,) = errors(check_domain(GOOD | {"mx": [{"host": "mx1.example.com", "pref": 10}]}))
+    assert ("unknown-key", "mx[0].pref") == (found.rule, found.path)
+    assert "did you mean preference?" in found.message
+
+
+HOST: dict[str, Any] = {"domains": [{"domain": "example.com"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "path"),
+    [
+        ({"buckett": "policies"}, "unknown-key", "buckett"),
+        ({"bucket": "Bad_Name"}, "bucket-invalid", "bucket"),
+        ({"bucket": "a..b"}, "bucket-invalid", "bucket"),
+        ({"bucket": "192.0.2.1"}, "bucket-invalid", "bucket"),
+        ({"bucket": "ab"}, "bucket-invalid", "bucket"),
+        ({"bucket": "a" * 64}, "bucket-invalid", "bucket"),
+        ({"bucket": "policies-"}, "bucket-invalid", "bucket"),
+        ({"bucket": ""}, "bucket-invalid", "bucket"),
+        ({"bucket": object()}, "bucket-invalid", "bucket"),
+        ({"certificate_names": 0}, "certificate-names-invalid", "certificate_names"),
+        ({"certificate_names": 101}, "certificate-names-invalid", "certificate_names"),
+        ({"certificate_names": 10.5}, "certificate-names-invalid", "certificate_names"),
+        ({"certificate_names": True}, "certificate-names-invalid", "certificate_names"),
+        ({"tags": ["team"]}, "tags-invalid", "tags"),
+        ({"tags": {str(number): "x" for number in range(51)}}, "tags-invalid", "tags"),
+        ({"domains": {"domain": "example.com"}}, "domains-invalid", "domains"),
+        ({"domains": [{"domain": "example.com", "mode": "testing"}]}, "unknown-key", "domains[0].mode"),
+        ({"domains": [{}]}, "domain-missing", "domains[0].domain"),
+        ({"domains": [{"domain": "192.0.2.1"}]}, "domain-invalid", "domains[0].domain"),
+        ({"domains": [{"domain": "example.com", "zone": "example.net"}]}, "zone-does-not-hold-domain",
+         "domains[0].zone"),
+        ({"domains": [{"domain": "example.com", "zone_id": 5}]}, "zone-id-invalid", "domains[0].zone_id"),
+        ({"domains": [{"domain": "example.com", "zone": "example.com", "zone_id": "z"}]}, "zone-twice",
+         "domains[0].zone_id"),
+        ({"domains": [{"domain": "example.com"}, {"domain": "Example.com."}]}, "domain-twice", "domains[1].domain"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_of_a_policy_host_is_refused_by_name(change: dict[str, Any], rule: str, path: str) -> None:
+    """One mutation of a good host gives one error, at its path, by its rule."""
+    assert [(rule, path)] == [(found.rule, found.path) for found in errors(check_host(HOST | change))]
+
+
+def test_a_good_policy_host_is_taken() -> None:
+    """Whole numbers as other languages send them, None for what is left out, a zone's id that flows."""
+    more = {"bucket": "my.policies-1", "certificate_names": 20.0, "tags": {str(number): "x" for number in range(50)}}
+    assert [] == check_host({"domains": [{"domain": "example.com", "zone": None, "zone_id": object()}], **more})
+    assert [] == check_host(dict.fromkeys(("domains", "bucket", "certificate_names", "tags")))
+
+
+def test_the_host_of_a_stack_lists_no_domains() -> None:
+    """It serves all of the stack's."""
+    (found,) = check_host(HOST, lists_domains=False)
+    assert ("unknown-key", "domains") == (found.rule, found.path)
+    assert [] == check_host({"bucket": "policies"}, lists_domains=False)
 
 
 def test_what_flows_from_other_resources_is_taken() -> None:
