@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from mta_sts.names import to_ascii
 from mta_sts.records import txt_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 API = "https://api.cloudflare.com/client/v4"
 TOKEN_VARIABLE = "CLOUDFLARE_API_TOKEN"  # noqa: S105  a name, no secret
 BASE_VARIABLE = "CLOUDFLARE_BASE_URL"
 """Environment variables, the same that the Cloudflare provider reads."""
 _LIMIT = 20.0
+"""Seconds for everything that is asked of the API at a time."""
+_LONGEST_ANSWER = 4 << 20
 _PAGE = 100
 
 
@@ -58,41 +63,107 @@ class ZoneRecords:
 
 def read_zone(domain: str, environment: Mapping[str, str]) -> ZoneRecords:
     """Return what the zone that holds a domain has at the names that MTA-STS uses; raises ZoneUnreadError."""
-    base, token = _access(environment)
+    api = _api(environment)
     labels = domain.split(".")
-    for depth in range(len(labels) - 1):
-        name = ".".join(labels[depth:])
-        zones = [zone for zone in _get(base, token, "/zones", {"name": name}) if to_ascii(zone["name"]) == name]
-        if len(zones) > 1:
-            ids = ", ".join(zone["id"] for zone in zones)
-            raise ZoneUnreadError(
-                f"the token sees {len(zones)} zones named {name} ({ids}); use a token for one of them"
-            )
-        if zones:
-            names = (domain, f"_mta-sts.{domain}", f"_smtp._tls.{domain}", f"mta-sts.{domain}")
-            return ZoneRecords(zones[0]["id"], name, list(_records(base, token, zones[0]["id"], names)))
+    with _understood():
+        for depth in range(len(labels) - 1):
+            name = ".".join(labels[depth:])
+            zones = [str(zone["id"]) for zone in api.get("/zones", {"name": name}) if to_ascii(zone["name"]) == name]
+            if len(zones) > 1:
+                raise ZoneUnreadError(
+                    f"the token sees {len(zones)} zones named {name} ({', '.join(zones)}); use a token for one of them"
+                )
+            if zones:
+                names = (domain, f"_mta-sts.{domain}", f"_smtp._tls.{domain}", f"mta-sts.{domain}")
+                return ZoneRecords(zones[0], name, list(_records(api, zones[0], names)))
     raise ZoneUnreadError(f"the token of {TOKEN_VARIABLE} sees no zone that holds {domain}; give it Zone:Read on it")
 
 
 def read_records(zone_id: str, name: str, environment: Mapping[str, str]) -> list[ZoneRecord]:
     """Return the records at one name of a zone; raises ZoneUnreadError."""
-    return list(_records(*_access(environment), zone_id, (name,)))
+    with _understood():
+        return list(_records(_api(environment), zone_id, (name,)))
 
 
-def _access(environment: Mapping[str, str]) -> tuple[str, str]:
-    token = environment.get(TOKEN_VARIABLE)
+class _SamePlace(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the token would go along."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Let the redirect be the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """Where the API is and who asks; `ends` is when it must have answered, by `time.monotonic`."""
+
+    base: str
+    token: str
+    ends: float
+
+    def get(self, path: str, query: Mapping[str, str]) -> list[Any]:
+        """Return the result of a GET; no message may hold the token, so no error of others is quoted as it is."""
+        url = f"{self.base}{path}?{urlencode({**query, 'per_page': _PAGE})}"
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.token}"})  # noqa: S310  see _api
+        opener = urllib.request.build_opener(_SamePlace)
+        try:
+            with opener.open(request, timeout=max(self.ends - time.monotonic(), 0.1)) as answer:
+                return list(json.loads(answer.read(_LONGEST_ANSWER))["result"])
+        except urllib.error.HTTPError as error:
+            error.close()
+            what = {401: "see that the token is whole and valid", 403: "give the token DNS:Read on the zone"}
+            way_out = what.get(error.code, "ask again later")
+            raise ZoneUnreadError(f"Cloudflare answers {error.code} to {path}; {way_out}") from None
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise ZoneUnreadError(f"Cloudflare can't be asked ({getattr(reason, 'strerror', '') or reason})") from None
+        except HTTPException:
+            raise ZoneUnreadError(f"what answers at {self.base} does not speak HTTP; see {BASE_VARIABLE}") from None
+
+
+def _api(environment: Mapping[str, str]) -> _Api:
+    """Return the API that the environment names; raises ZoneUnreadError before anything is sent."""
+    token = environment.get(TOKEN_VARIABLE, "").strip()
     if not token:
         raise ZoneUnreadError(f"{TOKEN_VARIABLE} is not set; with a token that has DNS:Read the ids are looked up")
-    return environment.get(BASE_VARIABLE) or API, token
+    if not all("!" <= character <= "~" for character in token):
+        raise ZoneUnreadError(f"{TOKEN_VARIABLE} holds a space or a character that no token has; copy it again")
+    base = (environment.get(BASE_VARIABLE, "").strip() or API).rstrip("/")
+    if not _safe(base):
+        shown = base.rpartition("@")[2]
+        raise ZoneUnreadError(f"{BASE_VARIABLE} is {shown!r}; give an https URL without a password, such as {API}")
+    return _Api(base, token, time.monotonic() + _LIMIT)
 
 
-def _records(base: str, token: str, zone_id: str, names: Iterable[str]) -> Iterable[ZoneRecord]:
+def _safe(base: str) -> bool:
+    """Whether the token may go there: by TLS, or to an emulator on this machine."""
+    try:
+        parts = urlsplit(base)
+        if not all("!" <= character <= "~" for character in base) or parts.username is not None:
+            return False
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.query or parts.fragment or not parts.hostname:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "::1"))
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Let an answer that is not what the API documents be a reason, not a traceback."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ZoneUnreadError(f"the answer is not what Cloudflare's API gives; see {BASE_VARIABLE}") from None
+
+
+def _records(api: _Api, zone_id: str, names: Iterable[str]) -> Iterator[ZoneRecord]:
     for name in names:
-        for found in _get(base, token, f"/zones/{zone_id}/dns_records", {"name.exact": name}):
+        for found in api.get(f"/zones/{zone_id}/dns_records", {"name.exact": name}):
             content = str(found["content"])
             changed = found.get("modified_on")
             yield ZoneRecord(
-                id=found["id"],
+                id=str(found["id"]),
                 name=to_ascii(found["name"]),
                 type=found["type"],
                 value=txt_value(content) if found["type"] == "TXT" else content.rstrip(".").lower(),
@@ -102,19 +173,3 @@ def _records(base: str, token: str, zone_id: str, names: Iterable[str]) -> Itera
                 proxied=bool(found.get("proxied")),
                 modified=datetime.fromisoformat(changed) if changed else None,
             )
-
-
-def _get(base: str, token: str, path: str, query: Mapping[str, str]) -> list[Any]:
-    url = f"{base.rstrip('/')}{path}?{urlencode({**query, 'per_page': _PAGE})}"
-    if not url.startswith(("https://", "http://127.0.0.1", "http://[::1]")):
-        raise ZoneUnreadError(f"{BASE_VARIABLE} is {base!r}; give an https URL")
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})  # noqa: S310  checked above
-    try:
-        with urllib.request.urlopen(request, timeout=_LIMIT) as answer:  # noqa: S310
-            return list(json.load(answer)["result"])
-    except urllib.error.HTTPError as error:
-        raise ZoneUnreadError(
-            f"Cloudflare answers {error.code} to {path}; give the token DNS:Read on the zone"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ZoneUnreadError(f"Cloudflare can't be asked ({error})") from error
