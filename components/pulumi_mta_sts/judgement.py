@@ -70,7 +70,9 @@ class Refused(pulumi.InputPropertiesError, pulumi.RunError):
         ways_out: Sequence[str] = (),
         done: str = "nothing was changed",
     ) -> None:
-        lines = [f"  {problem.path}: {problem.message} [{problem.rule}]" for problem in problems]
+        lines = [
+            f"  {f'{problem.path}: ' if problem.path else ''}{problem.message} [{problem.rule}]" for problem in problems
+        ]
         super().__init__(
             "\n".join([f"MTA-STS: {len(problems)} problem(s), {done}:", *lines, *ways_out]),
             [{"property_path": problem.path, "reason": problem.message} for problem in problems],
@@ -485,8 +487,8 @@ def delegation_findings(
         message = (
             f"{', '.join(map(str, records))} delegates {at} to other name servers: what is made in zone "
             f"{zones[records[0].zone_id]} is not seen there, and a certificate would wait for ever; publish in the "
-            "zone that those servers answer for (at Cloudflare: let the token see it, the longest one is taken), or "
-            "remove the NS records, then run again"
+            "zone that those servers answer for (at Cloudflare: let the token see it and leave `zone` out, the longest "
+            "one is taken), or remove the NS records, then run again"
         )
         findings.append(Finding("name-delegated", "domain", message))
     return findings

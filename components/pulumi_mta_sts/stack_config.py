@@ -97,7 +97,10 @@ def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str)
 
     domains = given.get(f"{project}:domains")
     found: list[Finding] = []
-    if isinstance(domains, list):
+    if not isinstance(domains, list) or not domains:
+        message = f"got {domains!r}; list the mail domains under {project}:domains, each as `domain: example.com`"
+        found.append(Finding("domains-invalid", "domains", message))
+    else:
         plain = [dict(domain) if isinstance(domain, dict) else domain for domain in domains]
         for index, domain in enumerate(plain):
             found += _elsewhere(f"domains[{index}]", domain)

@@ -65,7 +65,27 @@ def children() -> dict[str, dict[str, str]]:
     return found
 
 
-SNAPSHOTS = {"schema.json": schema, "children.json": children}
+def policy_host_inputs(*, preview: bool = False) -> dict[str, dict[str, Any]]:
+    """Return the inputs of each child of a policy host for two domains; the bucket's policy and the code are shown.
+
+    What changes with every change of the function's code, a hash in names, is left out.
+    """
+    domains = [{"domain": "example.com"}, {"domain": "lists.example.com"}]
+    with pytest.MonkeyPatch.context() as patch:
+        world = World()
+        use_aws(world, patch)
+        args: Any = {"domains": domains, "tags": {"team": "mail"}}
+        run = deploy(world, lambda: PolicyHost("NAME", args), preview=preview)
+    found = {name: each.inputs for name, each in run.registered.items()}
+    found["NAME-bucket-policy"]["policy"] = json.loads(found["NAME-bucket-policy"]["policy"])
+    (function,) = [name for name in found if name.startswith("NAME-function-")]
+    found[function]["code"] = found[function]["code"].splitlines()
+    version = function.removeprefix("NAME-function-")
+    shown: dict[str, dict[str, Any]] = json.loads(json.dumps(found, sort_keys=True).replace(f"-{version}", "-VERSION"))
+    return shown
+
+
+SNAPSHOTS = {"schema.json": schema, "children.json": children, "policy_host_inputs.json": policy_host_inputs}
 
 
 def text(document: dict[str, Any]) -> str:

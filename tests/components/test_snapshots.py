@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.components.snapshots import FOLDER, SNAPSHOTS, schema, text
+from tests.components.snapshots import FOLDER, SNAPSHOTS, policy_host_inputs, schema, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,15 @@ If the change is meant:
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
 def test_the_contract_is_what_is_committed(name: str) -> None:
-    """Names and types of arguments, outputs and children change only with a word to their users."""
+    """Names, types and inputs change only with a word to their users: arguments, outputs, children."""
     committed = (FOLDER / name).read_text(encoding="utf-8")
     assert committed == text(SNAPSHOTS[name]()), WAY_OUT.format(name=name)
+
+
+def test_a_preview_of_a_policy_host_shows_what_the_update_asks_for() -> None:
+    """Every input of every child, on and off."""
+    committed = json.loads((FOLDER / "policy_host_inputs.json").read_text(encoding="utf-8"))
+    assert committed == policy_host_inputs(preview=True)
 
 
 def described() -> Iterator[tuple[str, dict[str, Any]]]:

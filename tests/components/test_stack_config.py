@@ -81,8 +81,9 @@ def test_domains_and_host_are_read(world: World) -> None:
 @pytest.mark.parametrize(
     ("settings", "path", "words"),
     [
-        ({}, "domains", "'mta-sts:domains' is a required property"),
-        ({"mta-sts:domains": []}, "domains", "non-empty"),
+        ({}, "domains", "got None; list the mail domains under mta-sts:domains"),
+        ({"mta-sts:domains": []}, "domains", "got []; list the mail domains"),
+        ({"mta-sts:domains": {"domain": "example.com"}}, "domains", "each as `domain: example.com`"),
         ({"mta-sts:domains": ["example.com"]}, "domains[0]", "give `domain: example.com`"),
         ({"mta-sts:domains": [GOOD | {"modus": "testing"}]}, "domains[0].modus", "did you mean mode?"),
         ({"mta-sts:domains": [GOOD | {"max_age": "a day"}]}, "domains[0].max_age", "whole seconds"),

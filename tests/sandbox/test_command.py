@@ -13,8 +13,8 @@ import pytest
 
 from mta_sts import resolve_domain
 from mta_sts.stack_file import declared_domains
-from sandbox.__main__ import _published, main
-from sandbox.deployment import engine_processes
+from sandbox.__main__ import _failed, _published, main
+from sandbox.deployment import Outcome, Step, engine_processes
 from sandbox.witness import ask
 from sandbox.world.client import World
 
@@ -116,6 +116,34 @@ def test_a_domain_that_was_taken_off_is_not_delivered_to() -> None:
             ]
 
     assert ["here.example"] == _published(Past())  # type: ignore[arg-type]
+
+
+def step(op: str, name: str) -> Step:
+    """Return a step of the engine on a resource of a name."""
+    return Step(op, f"urn:pulumi:sandbox::mta-sts::a:type:Of::{name}", "a:type:Of", {}, {}, ())
+
+
+def test_a_stopped_update_says_what_was_made_and_what_was_not_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    """What failed and why; what stands all the same; what of the plan is left; and that it can be run again."""
+    planned = [step("same", "zone"), step("create", "bucket"), step("update", "sts-record"), step("create", "mx")]
+    record = planned[2]
+    stopped = Outcome(ok=False, steps=planned[:3], failed=[record.urn], diagnostics=["429 Too Many Requests"])
+    assert 1 == _failed(stopped, Outcome(ok=True, steps=planned))
+    assert [
+        "The update stopped at sts-record:",
+        "429 Too Many Requests",
+        "Made, and stays: create bucket",
+        "Not begun: create mx",
+        "Run it again to go on from there",
+    ] == capsys.readouterr().err.strip().splitlines()
+
+
+def test_a_program_that_stops_before_its_first_resource_made_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """No resource failed, so the program is named, and the whole plan is left."""
+    planned = Outcome(ok=True, steps=[step("create", "bucket")])
+    assert 1 == _failed(Outcome(ok=False, diagnostics=["no such zone"]), planned)
+    said = capsys.readouterr().err
+    assert "stopped at the program:\nno such zone\nMade, and stays: nothing\nNot begun: create bucket\n" in said
 
 
 @pytest.mark.parametrize(
