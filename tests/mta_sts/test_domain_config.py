@@ -254,8 +254,19 @@ values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([*GOOD, "mode", "max_age", "zone", "epoch", "tags", "txt_ttl", "x"]), values))
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "mode", "max_age", "zone", "zone_id", "host", "epoch", "tags", "txt_ttl", "x"]), values
+    )
+)
 def test_any_declaration_is_judged(config: dict[str, Any]) -> None:
     """Whatever YAML holds, the check answers; and what it lets pass can be resolved and rendered."""
     if not errors(check_domain(config)):
         resolve_domain(config)
+
+
+@given(st.dictionaries(st.sampled_from([*HOST, "bucket", "certificate_names", "tags", "x"]), values) | values)
+def test_any_policy_host_is_judged(config: Any) -> None:
+    """Whatever a program or a stack file gives, the check answers."""
+    check_host(config)
+    check_host(config, lists_domains=False)
