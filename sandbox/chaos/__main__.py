@@ -17,7 +17,7 @@ from mta_sts.safety import Tally
 from sandbox.chaos.campaign import (
     FOLLOWED_BY,
     INTERRUPTIONS,
-    KILLED,
+    KILLS,
     Interruption,
     Life,
     Row,
@@ -40,6 +40,10 @@ _CONTROLLED = ("all hosts replaced", "the only host replaced", "host added", "la
 _SHORT = ("all hosts replaced", "host added", "enforce to none", "max-age lowered and host removed", "epoch set")
 _KILLED = "all replaced and max-age raised"
 _WORKERS = 2
+_LEAST_CHANGES = 40
+_LEAST_KILLS = 30
+_LEAST_DELIVERIES = 1_000_000
+_LEAST_LINES = 1_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for message in campaign.failed:
         print(f"failed: {message}")
     control_is_harmed = lost.refused and lost.locked_in and beside_lost.refused and beside_lost.locked_in
-    return 1 if campaign.failed or harmed or not control_is_harmed else 0
+    short_of = [] if options.short else campaign.short_of(total)
+    for goal in short_of:
+        print(f"short of its goal: {goal}")
+    return 1 if campaign.failed or harmed or short_of or not control_is_harmed else 0
 
 
 class Campaign:
@@ -114,11 +121,10 @@ class Campaign:
                 run_cell, control, folder, Interruption(), followed_by, self._controlled, control=True
             )
             jobs[job] = f"{_CONTROL}{followed_by}"
-        for step in () if self._short else KILLED:
-            for first in (True, False):
-                folder = self._folder / f"kill-{step}-{first}"
-                job = self._pool.submit(run_kill, one, folder, step, self._killed, first=first)
-                jobs[job] = f"engine killed at step {step} of {'the first deployment' if first else 'the change'}"
+        for update, step in () if self._short else KILLS:
+            folder = self._folder / f"kill-{update}-{step}"
+            job = self._pool.submit(run_kill, one, folder, update, step, self._killed)
+            jobs[job] = f"engine killed at step {step} of {f'update {update}' if update else 'the first deployment'}"
         for number, job in enumerate(as_completed(jobs), 1):
             self._note(job, f"{number}/{len(jobs)}", jobs[job])
 
@@ -160,6 +166,21 @@ class Campaign:
         for life, found in zip(lines.values(), self._pool.map(witness, lines.values(), chunksize=4), strict=True):
             self._witnessed[life.change.startswith(_CONTROL)].add(found)
         return dict(rows)
+
+    def short_of(self, total: Tally) -> list[str]:
+        """Return the goals that were missed: a campaign that tries less than it says proves nothing."""
+        met = {life.interruption for life in self._lives if life.stopped}
+        kills = sum(life.stopped for life in self._lives if "killed" in life.interruption)
+        lines = len({life.line for life in self._lives})
+        counted = (
+            ("changes", len(self._changes), _LEAST_CHANGES),
+            ("kills with recovery", kills, _LEAST_KILLS),
+            ("simulated deliveries", total.deliveries, _LEAST_DELIVERIES),
+            ("time-lines for the independent sender", lines, _LEAST_LINES),
+        )
+        missed = [f"{count:,} {what}, not {least:,}" for what, count, least in counted if count < least]
+        planned = {str(one) for one in INTERRUPTIONS if one.call and one.kind != "target"}
+        return [*missed, *(f"nothing was met by: {one}" for one in sorted(planned - met))]
 
     def witnessed(self, *, control: bool) -> Testimony:
         """Return what the independent sender met, once judged."""

@@ -37,39 +37,53 @@ if TYPE_CHECKING:
 FOLLOWED_BY = ("nothing", "a retry at once", "a retry after max_age", "a roll-back")
 _LONGEST = 31 * DAY
 _MOST_RETRIES = 6
-_SHARE = 16
-"""Each time-line meets one in so many of all senders, others each time."""
+_SHARE = 17
+"""Each time-line meets one in so many of all senders, others each time.
+
+A prime: senders are listed by their properties, and a number that divides the list would take one kind alone.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Interruption:
     """What goes wrong: the domain's n-th call that changes something (0: none) is refused, or its answer lost.
 
-    Or somebody updates the record of the id alone (`--target`).
+    Or the distribution can't be changed (`host`), or somebody updates the record of the id alone (`target`). It goes
+    wrong in the update of that number: a change that removes MX hosts takes several.
     """
 
     call: int = 0
     kind: str = "denied"
+    update: int = 1
 
     def __str__(self) -> str:
         if not self.call:
             return "none"
         if self.kind == "kill":
-            return f"engine killed at step {self.call}"
+            return f"engine killed at step {self.call} of update {self.update}"
         if self.kind == "target":
             return "the record of the id alone"
-        return f"call {self.call} {'refused' if self.kind == 'denied' else 'done, answer lost'}"
+        if self.kind == "host":
+            return "the distribution's change refused"
+        place = f" of update {self.update}" if self.update > 1 else ""
+        return f"call {self.call}{place} {'refused' if self.kind == 'denied' else 'done, answer lost'}"
 
 
 INTERRUPTIONS = (
-    *(Interruption(call) for call in range(5)),
+    *(Interruption(call) for call in range(7)),
     *(Interruption(call, "drop-after") for call in range(1, 4)),
+    *(Interruption(1, kind, update) for update in (2, 3) for kind in ("denied", "drop-after")),
+    Interruption(1, "host"),
     Interruption(1, "target"),
 )
 _GONE = "Record does not exist. (81044)"
 """What the provider says of a record that it deleted, where the answer was lost: it tolerates that after a refresh."""
-KILLED = tuple(range(1, 26))
-"""Steps at which the engine is killed, of a domain's first deployment and of its change."""
+KILLS = (
+    *((0, step) for step in range(1, 24)),
+    *((1, step) for step in range(1, 7)),
+    *((update, step) for update in (2, 3) for step in (1, 2)),
+)
+"""Where the engine is killed: (update, step); update 0 is a domain's first deployment, the others make its change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +170,13 @@ class Stage:
             return self.up(after=after, **options)
         return made
 
+    def settle(self) -> None:
+        """Make one of the updates that a change takes, and let time pass; raises RuntimeError where it fails."""
+        made = self.up()
+        if not made.ok:
+            raise RuntimeError(made.errors)
+        self.world.advance(12 * DAY)
+
     def recover(self) -> None:
         """Mend the state after a kill, as `mta-sts recover --yes` does; raises RuntimeError if not all of it."""
         end_orphans(self.world.folder)
@@ -168,6 +189,9 @@ class Stage:
     def interrupt(self, interruption: Interruption) -> None:
         """Let the n-th changing call of every domain fail."""
         if not interruption.call or interruption.kind == "target":
+            return
+        if interruption.kind == "host":
+            self.world.fault("api", "cloudfront PUT ", "denied", times=1)
             return
         for change in self._changes:
             name = re.escape(change.domain)
@@ -208,12 +232,11 @@ class Stage:
             body = {"type": "MX", "name": domain, "content": host(label), "priority": 10, "ttl": 300}
             self.ask("POST", f"/zones/{self.zone}/dns_records", body)
 
-    def remove_mx(self) -> None:
-        """Take back the MX records that others added by hand."""
-        for change in self._changes:
-            for record in self._records(change.domain):
-                if record["type"] == "MX" and record["content"] in map(host, change.by_hand):
-                    self.ask("DELETE", f"/zones/{self.zone}/dns_records/{record['id']}")
+    def remove_mx(self, domain: str, labels: Sequence[str]) -> None:
+        """Remove MX records, as another team would."""
+        for record in self._records(domain) if labels else ():
+            if record["type"] == "MX" and record["content"] in map(host, labels):
+                self.ask("DELETE", f"/zones/{self.zone}/dns_records/{record['id']}")
 
     def lives(
         self, since: float, interruption: Interruption, followed_by: str, *, failed: set[str], complete: bool
@@ -273,18 +296,25 @@ def run_cell(
             since = stage.world.now()
             for change in changes:
                 stage.add_mx(change.domain, change.by_hand)
+                stage.remove_mx(change.domain, change.taken)
+            for _ in range(interruption.update - 1):
+                stage.settle()
             stage.interrupt(interruption)
             deployment = stage.declare(after=True)
             options = {"target": _id_records(deployment)} if interruption.kind == "target" else {}
             made = deployment.up(continue_on_error=True, **options)
             failed = _failed(made, changes)
+            if not made.ok and interruption.kind == "host":
+                failed |= {change.domain for change in changes if change.before is None}
             if not made.ok and not (failed and interruption.call):
                 raise RuntimeError(made.errors)
             stage.world.clear_faults()
             if followed_by == "a retry after max_age":
                 stage.world.advance(_LONGEST)
             if followed_by == "a roll-back":
-                stage.remove_mx()
+                for change in changes:
+                    stage.add_mx(change.domain, change.taken)
+                    stage.remove_mx(change.domain, change.by_hand)
             if followed_by != "nothing":
                 _until_done(stage, after=followed_by != "a roll-back", refresh=followed_by == "a retry at once")
             stage.world.advance(_LONGEST)
@@ -326,17 +356,19 @@ def _failed(outcome: Outcome, changes: Sequence[DomainChange]) -> set[str]:
     return {change.domain for change in changes if any(name.startswith(f"{change.domain}-") for name in names)}
 
 
-def run_kill(prepared: Path, folder: Path, step: int, change: DomainChange, *, first: bool) -> list[Life]:
-    """Kill the engine as it begins its n-th step, then update until nothing is left to do.
+def run_kill(prepared: Path, folder: Path, update: int, step: int, change: DomainChange) -> list[Life]:
+    """Kill the engine as it begins a step of an update (see `KILLS`), then update until nothing is left to do.
 
-    `first` kills the domain's first deployment, else the change. Returns nothing where there are fewer steps.
+    Returns nothing where there are fewer steps.
     """
-    if not first:
+    if update:
         shutil.copytree(prepared, folder, symlinks=True, ignore=shutil.ignore_patterns("world.json", "*.lock", "lock"))
     try:
         with Stage(folder, [change]) as stage:
             since = stage.world.now()
             killed = False
+            for _ in range(update - 1):
+                stage.settle()
 
             def kill(outcome: Outcome, _: object) -> None:
                 nonlocal killed
@@ -352,22 +384,22 @@ def run_kill(prepared: Path, folder: Path, step: int, change: DomainChange, *, f
             stage.recover()
             _until_done(stage)
             stage.world.advance(_LONGEST)
-            place = Interruption(step, "kill")
+            place = Interruption(step, "kill", update)
             return stage.lives(since, place, "a retry at once", failed={change.domain}, complete=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def judge(life: Life) -> Tally:
-    """Let one in `_SHARE` of all senders live through what the outside saw."""
+def judge(life: Life, share: int = _SHARE) -> Tally:
+    """Let one in so many of all senders live through what the outside saw."""
     events = [
         {"t": t, "domain": ZONE, "kind": kind, "value": value, "ttl": ttl}
         for t, kind, value, ttl in map(json.loads, life.events)
     ]
-    start = int(life.line, 16) % _SHARE
+    start = int(life.line, 16) % share
     everyone = [(kind, are) for kind in temperaments() for are in circumstances()]
     since = max(life.since, _deliverable_from(events))
-    return replay(events, everyone[start::_SHARE], since=since, complete=life.complete)
+    return replay(events, everyone[start::share], since=since, complete=life.complete)
 
 
 def _deliverable_from(events: Sequence[dict[str, Any]]) -> float:

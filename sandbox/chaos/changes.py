@@ -15,7 +15,8 @@ _RUA = f"mailto:tls-reports@{ZONE}"
 class DomainChange:
     """One declared change of one domain; None: it is not declared.
 
-    `standing` are MX hosts that others manage, `by_hand` those that they add right before the change.
+    `standing` are MX hosts that others manage, `by_hand` those that they add right before the change, and `taken`
+    those that they take away then.
     """
 
     name: str
@@ -23,6 +24,7 @@ class DomainChange:
     after: dict[str, Any] | None
     standing: tuple[str, ...] = ()
     by_hand: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
     @property
     def domain(self) -> str:
@@ -79,6 +81,12 @@ CHANGES = (
     DomainChange("pattern added", others("mx1"), others("mx1 mx2"), standing=("mx1",)),
     DomainChange("pattern added for a host that others added", others("mx1"), others("mx1 mx2"), ("mx1",), ("mx2",)),
     DomainChange("pattern removed", others("mx1 mx2"), others("mx1"), standing=("mx1",)),
+    DomainChange(
+        "pattern removed as others take the host", others("mx1 mx2"), others("mx1"), ("mx1", "mx2"), (), ("mx2",)
+    ),
+    DomainChange(
+        "all moved by others below a wildcard", others("*"), others("*", max_age=20 * DAY), ("mx1",), ("mx2",), ("mx1",)
+    ),
     DomainChange("max-age raised", AB, AB | {"max_age": 30 * DAY}),
     DomainChange("max-age lowered", AB, AB | {"max_age": DAY}),
     DomainChange("max-age raised and host added", own("mx1"), AB | {"max_age": 30 * DAY}),

@@ -87,7 +87,7 @@ def test_what_was_made_is_taken_up_under_its_id_and_the_next_update_changes_noth
 def test_a_killed_first_deployment_is_taken_up_and_ends_as_any_other(step: int, tmp_path: Path) -> None:
     """The engine is killed while bucket, certificate, function, access control or distribution are made."""
     change = next(change for change in CHANGES if change.name == "all replaced and max-age raised")
-    (life,) = run_kill(tmp_path, tmp_path / "killed", step, change, first=True)
+    (life,) = run_kill(tmp_path, tmp_path / "killed", 0, step, change)
     assert (0, 0, 0) == ((met := judge(life)).refused, met.locked_in, met.downgraded)
 
 
