@@ -26,5 +26,6 @@ except Refused as refused:
     raise refused.after_brakes(publish) from None
 
 host = PolicyHost(HOST, host_args)
+pulumi.export("policy_bucket", host.bucket_name)
 for domain in config.domains:
     publish(domain | {"host": {"bucket": host.bucket_name, "target": host.target}})

@@ -144,9 +144,11 @@ def test_every_flag_exists() -> None:
         call
         for path in FILES
         for step in steps(path)
-        for call in re.findall(r"^ *pulumi (.*)$", step.get("run", "").replace("\\\n", ""), flags=re.MULTILINE)
+        for call in re.findall(
+            r"(?:^ *|\$\()pulumi ([^)\n]*)", step.get("run", "").replace("\\\n", ""), flags=re.MULTILINE
+        )
     ]
-    assert len(calls) >= 4
+    assert len(calls) >= 6
     for call in calls:
         verb = call.split()[0]
         answer = subprocess.run([engine, verb, "--help"], capture_output=True, text=True, check=True).stdout
@@ -175,7 +177,9 @@ elif given[1] == "list":
     jq = ["jq", "--raw-output", option("--jq")]
     print(subprocess.run(jq, input=json.dumps(state), text=True, capture_output=True, check=True).stdout, end="")
 elif given[1] == "create":
-    state.append({{"number": 7, "title": option("--title"), "said": [option("--body")]}})
+    state.append({{"number": 7, "title": option("--title"), "body": open(option("--body-file")).read(), "said": []}})
+elif given[1] == "edit":
+    state[0]["body"] = open(option("--body-file")).read()
 elif given[1] == "comment":
     state[0]["said"].append(option("--body"))
 elif given[1] == "close":
@@ -278,37 +282,179 @@ def test_each_stack_is_commented_on_whatever_becomes_of_the_others() -> None:
     assert "./.github/actions/comment" == comment["uses"]
 
 
-def test_one_issue_is_opened_gone_on_with_and_closed(runner: Runner) -> None:
-    """However many nights it lasts."""
-    runner.state.write_text("[]", encoding="utf-8")
+def seen(runner: Runner, stack: str, text: str) -> None:
+    """Put down what a stack's job handed over."""
+    folder = runner.folder / f"nightly-{stack}"
+    folder.mkdir(exist_ok=True)
+    (folder / "seen.md").write_text(text, encoding="utf-8")
+
+
+def report(runner: Runner, result: str, stacks: str = "staging prod") -> None:
+    """Run what the nightly workflow does at its end."""
     text = script("nightly", "Open, go on with or close the issue")
-    for result, said in (("success", None), ("failure", 1), ("failure", 2), ("success", None)):
-        done = runner.run(text, RESULT=result, RUN="https://run.invalid/")
-        assert 0 == done.returncode, done.stderr
-        assert ([said] if said else []) == [len(issue["said"]) for issue in runner.holds()]
+    done = runner.run(text, RESULT=result, RUN="https://run.invalid/", STACKS=stacks)
+    assert 0 == done.returncode, done.stderr
+
+
+def test_one_issue_is_opened_gone_on_with_and_closed(runner: Runner) -> None:
+    """However many nights it lasts; it says what stands today."""
+    runner.state.write_text("[]", encoding="utf-8")
+    seen(runner, "staging", "all is well")
+    for result, said in (("success", None), ("failure", 0), ("failure", 1), ("success", None)):
+        seen(runner, "prod", f"**error** number {said}")
+        report(runner, result)
+        assert ([said] if said is not None else []) == [len(issue["said"]) for issue in runner.holds()]
+        for issue in runner.holds():
+            assert f"## staging\n\nall is well\n## prod\n\n**error** number {said}" in issue["body"].replace(
+                "\n\n#", "\n#"
+            )
+            assert "https://run.invalid/" in issue["body"]
+
+
+def test_the_issue_says_which_stack_ended_before_its_check(runner: Runner) -> None:
+    """What is not there is no pass."""
+    runner.state.write_text("[]", encoding="utf-8")
+    seen(runner, "prod", "all is well")
+    report(runner, "failure")
+    (issue,) = runner.holds()
+    assert "## staging\n\nNothing came from this stack" in issue["body"]
+
+
+def test_the_issue_is_no_longer_than_github_takes(runner: Runner) -> None:
+    """Each stack gets its share, cut between lines."""
+    runner.state.write_text("[]", encoding="utf-8")
+    line = "- **error** mx1.example.com: “é” is 4 bytes more\n"
+    for stack in ("a", "b", "c"):
+        seen(runner, stack, line * 2000)
+    report(runner, "failure", "a b c")
+    (issue,) = runner.holds()
+    assert 40_000 < len(issue["body"]) < 65_536
+    assert 3 == issue["body"].count("… and more")
+    assert {line.strip()} == {each for each in issue["body"].splitlines() if each.startswith("- ")}
+
+
+def test_the_report_is_about_every_stack_that_is_checked() -> None:
+    """Two lists, since one job can't tell another's matrix."""
+    check, told = load(GITHUB / "workflows" / "nightly.yml")["jobs"].values()
+    assert check["strategy"]["matrix"]["stack"] == told["steps"][-1]["env"]["STACKS"].split()
+
+
+OUTPUT = '#!/bin/sh\necho "pulumi $@" >&2\necho policies-1\n'
+SEEN = """#!/bin/sh
+echo "$@"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -o) echo '**error** of prod' > "$2" ;;
+    --keep) echo '{{}}' > "$2" ;;
+    --last-run) cat "$2" ;;
+  esac
+  shift
+done
+exit {code}
+"""
 
 
 @pytest.mark.parametrize(
-    ("results", "aws", "last_run", "read"),
+    ("results", "aws", "before", "last_run", "read"),
     [
-        ("", "exit 1", "", None),
-        ("s3://bucket/mx", 'echo \'{"domains": [1]}\' > "$5"', "--last-run mx.json", '{"domains": [1]}'),
-        ("s3://bucket/mx", "exit 1", "--last-run mx.json", '{"domains": []}'),
+        ("", "exit 1", True, "", []),
+        ("s3://bucket/mx", 'echo mx > "$5"', True, "--last-run mx.json --last-run before/checked.json", ["mx", "last"]),
+        ("s3://bucket/mx", 'echo mx > "$5"', False, "--last-run mx.json", ["mx"]),
+        ("s3://bucket/mx", "exit 1", False, "--last-run mx.json", ['{"domains": []}']),
     ],
-    ids=["no host for port 25", "handed over", "not handed over"],
+    ids=["no host for port 25", "handed over", "first night", "not handed over"],
 )
-def test_the_nightly_check_takes_what_a_host_with_port_25_saw(
-    runner: Runner, results: str, aws: str, last_run: str, read: str | None
+def test_the_nightly_check_takes_what_is_known_from_before(
+    *, runner: Runner, results: str, aws: str, before: bool, last_run: str, read: list[str]
 ) -> None:
-    """Where such a host is set up and nothing came from it, the check is told that nobody has looked."""
+    """Where a host with port 25 is set up and nothing came from it, the check is told that nobody has looked."""
+    if before:
+        (runner.folder / "before").mkdir()
+        (runner.folder / "before" / "checked.json").write_text("last\n", encoding="utf-8")
     runner.command("aws", f'#!/bin/sh\necho "aws $4" >&2\n{aws}\n')
-    runner.command("mta-sts", '#!/bin/sh\necho "$@"\ncat mx.json 2>/dev/null || true\n')
+    runner.command("pulumi", OUTPUT)
+    runner.command("mta-sts", SEEN.format(code=1))
     done = runner.run(script("nightly", "What senders see"), STACK="prod", MX_RESULTS=results)
+    assert 1 == done.returncode, done.stderr
+    said, *more = done.stdout.splitlines()
+    given = ["check --stack prod --no-smtp --bucket policies-1", last_run, "--keep nightly/checked.json"]
+    assert f"{' '.join(filter(None, given))} --format markdown -o nightly/seen.md" == said
+    assert [*read, "**error** of prod"] == more
+    asked = ["aws s3://bucket/mx/prod.json"] if results else []
+    assert [*asked, "pulumi stack output policy_bucket --stack prod"] == done.stderr.splitlines()
+    assert "**error** of prod\n" == (runner.folder / "summary").read_text(encoding="utf-8")
+    assert (runner.folder / "nightly" / "checked.json").exists()
+
+
+def test_a_nightly_check_that_fails_itself_says_why(runner: Runner) -> None:
+    """For instance where the bucket can't be read."""
+    runner.command("pulumi", OUTPUT)
+    runner.command("mta-sts", '#!/bin/sh\necho "mta-sts check: no access" >&2\nexit 64\n')
+    done = runner.run(script("nightly", "What senders see"), STACK="prod", MX_RESULTS="")
+    assert 64 == done.returncode
+    said = (runner.folder / "nightly" / "seen.md").read_text(encoding="utf-8")
+    assert "The check itself failed:\n```\nmta-sts check: no access\n```\n" == said
+
+
+def test_drift_is_told_in_the_issue(runner: Runner) -> None:
+    """Also what only the clouds show."""
+    for code in (0, 255):
+        runner.command("pulumi", f"#!/bin/sh\nexit {code}\n")
+        assert code == runner.run(script("nightly", "Drift"), STACK="prod").returncode
+        assert (code != 0) == (runner.folder / "nightly" / "seen.md").exists()
+
+
+def test_the_last_night_that_left_something_is_taken(runner: Runner) -> None:
+    """A run that died left nothing."""
+    runner.command(
+        "gh",
+        '#!/bin/sh\nif [ "$2" = list ]; then printf "3\\n2\\n1\\n"; exit; fi\n[ "$3" != 3 ] || exit 1\n'
+        'mkdir -p "$7"; echo "$5 of $3" > "$7/checked.json"\n',
+    )
+    done = runner.run(script("nightly", "Take what the last night knew"), STACK="prod", BRANCH="main")
     assert 0 == done.returncode, done.stderr
-    said, *file = done.stdout.splitlines()
-    assert f"check --stack prod --no-smtp {last_run}".strip() == said
-    assert ([read] if read else []) == file
-    assert (["aws s3://bucket/mx/prod.json"] if results else []) == done.stderr.splitlines()
+    assert "nightly-prod of 2\n" == (runner.folder / "before" / "checked.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "waits"),
+    [("0", 0, ["0"]), ("1 0", 0, ["0", "330"]), ("1 2 1", 1, ["0", "330", "1500"]), ("2 2 2", 2, ["0", "330", "1500"])],
+)
+def test_a_deploy_ends_with_the_check(runner: Runner, codes: str, expected: int, waits: list[str]) -> None:
+    """Errors fail it, not what a resolver remembers from before."""
+    runner.command("pulumi", OUTPUT)
+    runner.command("sleep", '#!/bin/sh\necho "sleep $1" >&2\n')
+    codes_left = runner.folder / "codes"
+    codes_left.write_text("\n".join(codes.split()) + "\n", encoding="utf-8")
+    runner.command("mta-sts", '#!/bin/sh\necho "$@"\ncode=$(head -n 1 codes)\nsed -i 1d codes\nexit "$code"\n')
+    done = runner.run(script("deploy-stack", "What senders see"), STACK="prod")
+    assert expected == done.returncode, done.stderr
+    assert waits == [line.removeprefix("sleep ") for line in done.stderr.splitlines() if line.startswith("sleep ")]
+    said = "check --stack prod --no-smtp --bucket policies-1 --format markdown\n"
+    assert said == (runner.folder / "summary").read_text(encoding="utf-8")
+    assert said * len(waits) == done.stdout
+    names = [step.get("name") for step in steps(GITHUB / "workflows" / "deploy-stack.yml")]
+    assert ["Update", "What senders see"] == names[-2:]
+
+
+def test_the_workflow_for_a_runner_of_ones_own_hands_over_what_it_saw(runner: Runner) -> None:
+    """As it stands in docs/check.md; also on its first night, and where errors are found."""
+    text = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    _, step = yaml.safe_load(block)["jobs"]["mx"]["steps"]
+    runner.command("python3", "#!/bin/sh\n")  # the environment is there
+    (runner.folder / ".venv" / "bin").mkdir(parents=True)
+    runner.command("../.venv/bin/pip", "#!/bin/sh\n")
+    runner.command("../.venv/bin/mta-sts", SEEN.format(code=1))
+    runner.command("aws", '#!/bin/sh\ncase "$4" in s3:*) exit 1 ;; *) cat "$4"; echo "to $5" ;; esac\n')
+    done = runner.run(step["run"], STACK="prod", MX_RESULTS="s3://bucket/mx")
+    assert 0 == done.returncode, done.stderr
+    assert [
+        "check --stack prod --last-run mx.json --json -o mx.json",
+        '{"domains": []}',
+        "**error** of prod",
+        "to s3://bucket/mx/prod.json",
+    ] == done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ def test_a_domain_is_published_in_the_order_that_senders_need(
     deployment = deploy(OWN, GOOGLE)
     made = deployment.up()
     assert made.ok, made.errors
+    # The nightly check asks for it.
+    assert "policy-host-sandbox-111111111111" == made.outputs["policy_bucket"]
 
     order = _order(made.steps)
     for domain in ("example.com", "gmail-new.example"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mta_sts.commands.reports import ProgressLine, speak_utf8
 from mta_sts.network_options import add_network_options, network_of
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from mta_sts.checks.report import DomainReport
+    from mta_sts.checks.memory import LastRun
+    from mta_sts.checks.report import DomainReport, LookedHost
     from mta_sts.checks.run import Known
     from mta_sts.checks.targets import BadLine
     from mta_sts.domain_config import DomainConfig
@@ -47,7 +48,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--last-run",
         metavar="FILE",
         type=Path,
-        help="the JSON of an earlier run: what senders may hold from then, and when MX hosts were looked at",
+        action="append",
+        help="the JSON of an earlier run: what senders may hold from then, and when MX hosts were looked at (may be "
+        "given again: of an MX host the latest look counts)",
     )
     parser.add_argument(
         "--bucket", metavar="NAME", help="the policy bucket: what senders may hold, as it remembers (needs AWS access)"
@@ -59,6 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--format", dest="form", choices=("table", "json", "markdown", "junit"), help="what to print (default table)"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead, whole or not at all")
+    parser.add_argument("--keep", metavar="FILE", help="write the JSON there too, for the next --last-run")
     add_network_options(parser)
     parser.set_defaults(run=run, form="table")
 
@@ -80,8 +84,9 @@ def _check(options: argparse.Namespace) -> int:
     from mta_sts.files import write_whole  # noqa: PLC0415
 
     network = network_of(options)
-    if options.output:
-        _check_output(Path(options.output).absolute())
+    for option, file in (("-o", options.output), ("--keep", options.keep)):
+        if file:
+            _check_output(option, Path(file).absolute())
     declared = _declared(options.stack) if options.stack else {}
     domains, bad = _targets(options, declared)
     for one in bad:
@@ -93,7 +98,10 @@ def _check(options: argparse.Namespace) -> int:
 
     with ProgressLine() as line:
         reports = check_domains(domains, network, known, smtp=not options.no_smtp, progress=line.show)
-    text = _written(options.form, reports, bad, datetime.now(UTC).replace(microsecond=0))
+    now = datetime.now(UTC).replace(microsecond=0)
+    if options.keep:
+        write_whole(Path(options.keep), _written("json", reports, bad, now))
+    text = _written(options.form, reports, bad, now)
     if options.output:
         write_whole(Path(options.output), text)
     else:
@@ -105,12 +113,12 @@ def _check(options: argparse.Namespace) -> int:
     return EXIT_NOT_SURE if bad or "not sure" in verdicts else EXIT_GOOD
 
 
-def _check_output(file: Path) -> None:
+def _check_output(option: str, file: Path) -> None:
     """Raise ValueError where the results could not be written: a long run is not to end in that."""
     if not file.parent.is_dir():
-        raise ValueError(f"-o {file}: there is no folder {file.parent}")
+        raise ValueError(f"{option} {file}: there is no folder {file.parent}")
     if file.is_dir() or not os.access(file.parent, os.W_OK):
-        raise ValueError(f"-o {file}: can't be written; name a file in a folder that is yours")
+        raise ValueError(f"{option} {file}: can't be written; name a file in a folder that is yours")
 
 
 def _targets(options: argparse.Namespace, declared: dict[str, DomainConfig]) -> tuple[list[str], list[BadLine]]:
@@ -147,7 +155,7 @@ def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[s
     from mta_sts.checks.memory import load_run  # noqa: PLC0415  a light start for --help
     from mta_sts.checks.run import Known  # noqa: PLC0415
 
-    before = load_run(options.last_run) if options.last_run else None
+    runs = [load_run(file) for file in options.last_run or ()]
     versions = {}
     if options.bucket:
         import boto3  # noqa: PLC0415  heavy
@@ -156,9 +164,29 @@ def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[s
 
         s3 = boto3.client("s3")
         versions = {domain: read_versions(s3, options.bucket, domain) for domain in domains}
-    if before is None:
+    if not runs:
         return Known(declared, versions=versions)
-    return Known(declared, before.histories, versions, smtp=before.smtp)
+    histories, smtp = _together(runs)
+    return Known(declared, histories, versions, smtp=smtp)
+
+
+def _together(runs: Sequence[LastRun]) -> LastRun:
+    """Return what several runs knew: of policies the last given one's word, of each MX host the latest look."""
+    from mta_sts.checks.memory import LastRun  # noqa: PLC0415  a light start for --help
+
+    histories: dict[str, list[dict[str, Any]]] = {}
+    smtp: dict[str, dict[str, LookedHost]] = {}
+    for run in runs:
+        histories |= run.histories
+        for domain, hosts in run.smtp.items():
+            known = smtp.setdefault(domain, {})
+            for host, looked in hosts.items():
+                earlier = known.get(host)
+                if earlier is None or (
+                    looked.seen is not None and (earlier.seen is None or earlier.seen < looked.seen)
+                ):
+                    known[host] = looked
+    return LastRun(histories, smtp)
 
 
 def _written(form: str, reports: list[DomainReport], bad: list[BadLine], when: datetime) -> str:
