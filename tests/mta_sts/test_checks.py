@@ -527,7 +527,7 @@ def test_hands_in_dns_are_drift(authority: Authority) -> None:
     """Preference, TTL and where the policy host leads; a resolver's TTL tells nothing."""
     declared = resolve_domain({
         "domain": DOMAIN, "mode": "enforce", "manage_mx": True, "mx": [{"host": "mx1.example.com", "preference": 10}],
-        "txt_ttl": 1, "host": {"bucket": "b", "target": "d1.cloudfront.net"},
+        "txt_ttl": 1, "host": {"bucket": "policies", "target": "d1.cloudfront.net"},
     })  # fmt: skip
     name = f"_mta-sts.{DOMAIN}"
 
