@@ -10,7 +10,7 @@ from pulumi_mta_sts.stack_config import read_stack_config
 HOST = "policy-host"
 
 
-def publish(domain: dict[str, Any]) -> None:
+def publish(domain: Any) -> None:
     """Declare what one domain publishes, and export what people ask for."""
     published = MtaSts(domain["domain"], domain)
     outputs = {"id": published.policy_id, "policy": published.policy_body, "removable_from": published.removable_from}

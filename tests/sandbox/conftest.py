@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from pulumi.runtime.config import set_all_config
 from pulumi_mta_sts.outside import outside, use
 
 from sandbox.deployment import Deployment
@@ -23,15 +24,22 @@ ACCOUNT = "111111111111"
 REASON = "tested in the sandbox"
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Run a world as long as the test; put environment and outside back, because a deployment replaces them."""
+@pytest.fixture(autouse=True)
+def _put_back() -> Iterator[None]:
+    """Put environment, outside and Pulumi's settings back: a deployment replaces them for the whole process."""
     before, looked_at = dict(os.environ), outside()
-    with World(tmp_path / "sandbox") as running:
-        yield running
+    yield
     os.environ.clear()
     os.environ.update(before)
     use(looked_at)
+    set_all_config({})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Run a world as long as the test."""
+    with World(tmp_path / "sandbox") as running:
+        yield running
 
 
 @pytest.fixture

@@ -180,11 +180,3 @@ def test_processes_are_found_whatever_the_width_of_the_terminal(
     (tmp_path / "sandbox" / "any").touch()
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     assert 1 == main(["--folder", str(tmp_path / "sandbox"), "down"])
-
-
-@pytest.fixture(autouse=True)
-def _environment() -> Any:
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -12,21 +11,10 @@ from sandbox import __main__ as command
 from sandbox import walk as walking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
-@pytest.fixture
-def _environment() -> Iterator[None]:
-    """Put the environment back, because a deployment replaces it."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.mark.engine
-@pytest.mark.usefixtures("_environment")
 def test_a_domain_goes_from_testing_to_enforce_on_evidence(tmp_path: Path) -> None:
     """Refused with the wrong host named, by command and preview; then enough; then live, and mail arrives."""
     said: list[str] = []
