@@ -12,7 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from mta_sts import Finding, check_domain, parse_policy, policy_id, render_policy
+from mta_sts import Finding, Severity, check_domain, parse_policy, policy_id, render_policy
 from mta_sts.adoption.observe import Hop, Looked, Observed, Served
 from mta_sts.adoption.plan import Adoption, plan
 from mta_sts.adoption.writers import to_json, to_text
@@ -167,7 +167,7 @@ def test_a_delegated_record_is_left_by_one_call_with_the_same_answers() -> None:
         ("TXT", "_mta-sts.example.com", f'"{TXT}"'),
         ("TXT", "_smtp._tls.example.com", f'"{HOSTED.tlsrpt.values[0]}"'),
     ] == posts(adoption)
-    assert ["Change", "Take", "First", "Look", "Second", "End", "Take"] == titles(adoption)
+    assert ["Change", "Take", "First", "Look", "Second", "Give", "End", "Take"] == titles(adoption)
     assert adoption.imports is not None
     assert ["example.com-policy-host"] == [one["name"] for one in adoption.imports["resources"][1:]]
 
@@ -248,6 +248,18 @@ def test_an_alias_at_cloudfront_is_freed_first() -> None:
     assert "_mta-sts.example.com" in adoption.steps[1].why
 
 
+def test_a_zone_that_is_elsewhere_moves_before_its_records() -> None:
+    """It stops the move; what comes after waits until no resolver asks the old name servers any more."""
+    elsewhere = replace(OWN_SERVER, name_servers=["ns1.example.net"])
+    adoption = plan(elsewhere)
+    assert [("zone-elsewhere", Severity.ERROR)] == [(one.rule, one.severity) for one in adoption.findings]
+    assert ["Change", "Move", "Take"] == titles(adoption)[:3]
+    _, move, call, *_ = adoption.steps
+    assert (SEEN, SEEN + timedelta(days=2)) == (move.earliest, call.earliest)
+    bare = replace(elsewhere, sts=Looked("_mta-sts.example.com"), host=Looked("mta-sts.example.com"), served=[])
+    assert ["Move", "Publish"] == titles(plan(bare))
+
+
 def test_a_domain_that_publishes_nothing_starts_in_testing() -> None:
     """With its live MX hosts in order of preference, and nothing to adopt."""
     bare = replace(
@@ -269,6 +281,12 @@ def test_what_can_not_be_looked_up_gives_no_plan() -> None:
     adoption = plan(replace(OWN_SERVER, sts=Looked("_mta-sts.example.com", problem="SERVFAIL")))
     assert ["dns-unreadable"] == rules(adoption)
     assert (None, None, ()) == (adoption.config, adoption.imports, tuple(adoption.steps))
+
+
+def test_a_resolver_that_never_answers_is_said_once() -> None:
+    """Not for each name, and nothing is planned."""
+    adoption = plan(replace(OWN_SERVER, answered=False, sts=Looked("_mta-sts.example.com", problem="no answer")))
+    assert (["resolver-silent"], ()) == (rules(adoption), tuple(adoption.steps))
 
 
 def test_a_domain_below_its_zone_names_the_zone() -> None:
@@ -307,6 +325,8 @@ BROKEN = Served("192.0.2.1", problem=Finding("fetch-status", "", "status 404; se
         (replace(OWN_SERVER, sts=replace(OWN_SERVER.sts, values=[TXT, "any"]), wildcard=Looked("x", (), ["any"], 1)),
          "wildcard-txt", "wildcard"),
         (replace(OWN_SERVER, caa=Looked("example.com", problem="SERVFAIL")), "caa-unreadable", "name servers"),
+        (replace(OWN_SERVER, wildcard=Looked("x", problem="x TXT can't be looked up (SERVFAIL)")),
+         "wildcard-unreadable", "SERVFAIL"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_today_is_named_alone(observed: Observed, rule: str, words: str) -> None:

@@ -18,14 +18,12 @@ _CLOUDFLARE = (".ns.cloudflare.com", ".foundationdns.com", ".foundationdns.net",
 
 def faults(observed: Observed) -> list[Finding]:
     """Return every finding: errors are what senders stumble over today or the move would, the rest are warnings."""
-    looked = (observed.sts, observed.tlsrpt, observed.host, observed.mx)
-    unreadable = [
-        Finding("dns-unreadable", one.name, f"{one.problem}; what can't be seen can't be moved: look again later")
-        for one in looked
-        if one.problem
-    ]
-    if unreadable:
-        return unreadable
+    if not observed.answered:
+        message = "the DNS server that is asked gives no answer at all, so nothing is known; give another by --resolver"
+        return [Finding("resolver-silent", observed.domain, message)]
+    if observed.unreadable:
+        way_out = "what can't be seen can't be moved: look again later"
+        return [Finding("dns-unreadable", one.name, f"{one.problem}; {way_out}") for one in observed.unreadable]
     return [
         *_zone(observed),
         *_texts(observed),
@@ -51,15 +49,21 @@ def _zone(observed: Observed) -> list[Finding]:
         servers = ", ".join(observed.name_servers) or "nobody that can be asked"
         message = (
             f"the zone {observed.zone or observed.domain} is served by {servers}, and records are made at "
-            "Cloudflare: move "
-            "the zone there first (custom name servers at Cloudflare are told by a token only)"
+            "Cloudflare: move the zone there first; if it is there under name servers of its own, set "
+            "CLOUDFLARE_API_TOKEN, which tells"
         )
-        findings.append(Finding("zone-elsewhere", observed.domain, message, Severity.WARNING))
+        findings.append(Finding("zone-elsewhere", observed.domain, message))
     return findings
 
 
 def _texts(observed: Observed) -> list[Finding]:
     findings: list[Finding] = []
+    if observed.wildcard.problem:
+        message = (
+            f"{observed.wildcard.problem}, so a wildcard TXT below the domain would not be seen here; see that there "
+            "is none"
+        )
+        findings.append(Finding("wildcard-unreadable", observed.domain, message, Severity.WARNING))
     for looked, prefix in ((observed.sts, STS_PREFIX), (observed.tlsrpt, TLSRPT_PREFIX)):
         findings += _text(looked, prefix, observed.wildcard)
     if not observed.sts.values and (observed.host.values or observed.host.cnames):

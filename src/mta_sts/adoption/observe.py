@@ -12,6 +12,8 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.rcode
+import dns.rdatatype
 import dns.resolver
 
 from mta_sts.fetch import FetchedPolicy, fetch_policy_async
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _MOST_CNAMES = 8
 _AUTHORITY_LIMIT = 3.0
 """Seconds for a question to a zone's own servers; where they can't be reached, what the resolver says must do."""
+_DNS_LIMIT = 25.0
+"""Seconds for all that is asked of DNS; what has no answer by then is not known."""
 _FETCH_LIMIT = 20.0
 
 
@@ -96,6 +100,13 @@ class Observed:
     """Why the API could not be asked."""
     whole_ttls: bool = True
     """Whether every TTL is the record's own, not what a resolver had left of it."""
+    answered: bool = True
+    """Whether the resolver gave any answer at all."""
+
+    @property
+    def unreadable(self) -> list[Looked]:
+        """What could not be looked up, and must be for a plan."""
+        return [one for one in (self.sts, self.tlsrpt, self.host, self.mx) if one.problem]
 
 
 @dataclass(slots=True)
@@ -104,17 +115,21 @@ class _Dns:
 
     network: Network
     resolver: dns.asyncresolver.Resolver
+    ends: float
+    """When everything must have been asked, by the loop's clock."""
     whole_ttls: bool = True
+    answered: bool = False
     _servers: dict[dns.name.Name, asyncio.Task[list[tuple[str, int]]]] = field(default_factory=dict)
 
     async def look(self, name: str, kind: str) -> Looked:
         """Return what stands at a name; a name that is not there has no values."""
         try:
             response = await self._ask(name, kind)
-        except dns.exception.DNSException as error:
+        except (dns.exception.DNSException, OSError) as error:
+            reason = _reason(error)
             # A CNAME that leads into nothing answerable is still one; senders see a failure.
-            own = await self._own_cname(name)
-            return Looked(name, own, problem=f"{name} {kind} can't be looked up ({' '.join(str(error).split())})")
+            own = [] if reason == _SILENCE else await self._own_cname(name)
+            return Looked(name, own, problem=f"{name} {kind} can't be looked up ({reason})")
         cnames: list[Hop] = []
         values: list[str] = []
         ttls = [0]
@@ -138,21 +153,28 @@ class _Dns:
     async def zone(self, name: str) -> str:
         """Return the zone that holds a name, empty where that can't be told."""
         try:
-            return _plain(await dns.asyncresolver.zone_for_name(name, resolver=self.resolver))
-        except dns.exception.DNSException:
+            async with asyncio.timeout_at(self.ends):
+                return _plain(await dns.asyncresolver.zone_for_name(name, resolver=self.resolver))
+        except (dns.exception.DNSException, OSError):
             return ""
 
     async def _ask(self, name: str, kind: str) -> dns.message.Message:
         try:
-            answer = await self.resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
+            async with asyncio.timeout_at(self.ends):
+                answer = await self.resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
+            response = answer.response
         except dns.resolver.NXDOMAIN as error:
-            return next(iter(error.responses().values()))  # type: ignore[no-any-return,no-untyped-call]
-        return answer.response
+            response = next(iter(error.responses().values()))  # type: ignore[no-untyped-call]
+        except dns.exception.DNSException as error:
+            self.answered = self.answered or _reason(error) != _SILENCE
+            raise
+        self.answered = True
+        return response
 
     async def _own_cname(self, name: str) -> list[Hop]:
         try:
             response = await self._ask(name, "CNAME")
-        except dns.exception.DNSException:
+        except (dns.exception.DNSException, OSError):
             return []
         return [Hop(name, _plain(rrset[0].target), rrset.ttl) for rrset in response.answer]
 
@@ -162,12 +184,14 @@ class _Dns:
         if response.flags & dns.flags.AA:
             return seen
         try:
-            zone = await dns.asyncresolver.zone_for_name(rrset.name, resolver=self.resolver)
-            if zone not in self._servers:
-                self._servers[zone] = asyncio.create_task(self._servers_of(zone))
-            direct = self.network.resolver(*await self._servers[zone])
-            direct.lifetime = _AUTHORITY_LIMIT
-            answer = await direct.resolve(rrset.name, rrset.rdtype, raise_on_no_answer=False, search=False)
+            async with asyncio.timeout_at(self.ends):
+                zone = await dns.asyncresolver.zone_for_name(rrset.name, resolver=self.resolver)
+                if zone not in self._servers:
+                    self._servers[zone] = asyncio.create_task(self._servers_of(zone))
+                # Others wait for it as well.
+                direct = self.network.resolver(*await asyncio.shield(self._servers[zone]))
+                direct.lifetime = _AUTHORITY_LIMIT
+                answer = await direct.resolve(rrset.name, rrset.rdtype, raise_on_no_answer=False, search=False)
             owned = answer.response.get_rrset(answer.response.answer, rrset.name, rrset.rdclass, rrset.rdtype)
         except (dns.exception.DNSException, OSError, ValueError):
             owned = None
@@ -186,26 +210,28 @@ class _Dns:
 
     async def look_addresses(self, name: str) -> Looked:
         """Return the addresses of a name, of both families; a problem only where neither could be asked for."""
-        both = [await self.look(name, kind) for kind in ("A", "AAAA")]
+        both = await asyncio.gather(self.look(name, "A"), self.look(name, "AAAA"))
         told = [one for one in both if not one.problem] or both
         values = [value for one in told for value in one.values]
         return Looked(name, told[0].cnames, values, max(one.ttl for one in told), told[0].problem)
 
 
-async def observe(domain: str, network: Network, records: ZoneRecords | None = None, unread: str = "") -> Observed:
+async def observe(domain: str, network: Network) -> Observed:
     """Look at a domain (normalised) from outside; what can't be looked up says so in its own place."""
-    asking = _Dns(network, network.resolver())
+    asking = _Dns(network, network.resolver(), asyncio.get_running_loop().time() + _DNS_LIMIT)
     names = (f"_mta-sts.{domain}", f"_smtp._tls.{domain}", f"mta-sts.{domain}")
-    zone, *zones = await asyncio.gather(*(asking.zone(name) for name in (domain, *names)))
-    sts, tlsrpt, host, mx, caa, wildcard, servers = await asyncio.gather(
+    # All at once: a resolver that is silent costs the time of one question.
+    holding = asyncio.gather(*(asking.zone(name) for name in (domain, *names)))
+    sts, tlsrpt, host, mx, caa, wildcard = await asyncio.gather(
         asking.look(names[0], "TXT"),
         asking.look(names[1], "TXT"),
         asking.look_addresses(names[2]),
         asking.look(domain, "MX"),
         _caa(asking, names[2]),
         asking.look(f"mta-sts-adopt-looks-for-a-wildcard.{domain}", "TXT"),
-        asking.look(zone, "NS") if zone else _nothing(domain),
     )
+    zone, *zones = await holding
+    servers = await asking.look(zone, "NS") if zone else Looked(domain)
     context = await asyncio.to_thread(network.tls_context)
     served = await asyncio.gather(*(_fetch(domain, address, network, context) for address in host.values))
     return Observed(
@@ -221,14 +247,9 @@ async def observe(domain: str, network: Network, records: ZoneRecords | None = N
         caa=caa,
         wildcard=wildcard,
         served=served,
-        records=records,
-        unread=unread,
         whole_ttls=asking.whole_ttls,
+        answered=asking.answered,
     )
-
-
-async def _nothing(name: str) -> Looked:
-    return Looked(name, problem=f"no zone is found that holds {name}")
 
 
 async def _caa(asking: _Dns, name: str) -> Looked:
@@ -247,6 +268,19 @@ async def _fetch(domain: str, address: str, network: Network, context: ssl.SSLCo
         return Served(address, await fetch_policy_async(domain, address, port, context=context, limit=_FETCH_LIMIT))
     except MtaStsError as error:
         return Served(address, problem=error.findings[0])
+
+
+_SILENCE = "no answer"
+
+
+def _reason(error: Exception) -> str:
+    """Return in a few words why a look-up failed."""
+    if isinstance(error, dns.resolver.NoNameservers):
+        codes = {dns.rcode.to_text(said.rcode()) for *_, said in error.kwargs["errors"] if said is not None}
+        return " and ".join(sorted(codes)) or _SILENCE
+    if isinstance(error, (dns.exception.Timeout, OSError)):
+        return _SILENCE
+    return " ".join(str(error).split())[:100]
 
 
 def _plain(name: dns.name.Name) -> str:

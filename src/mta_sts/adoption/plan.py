@@ -31,6 +31,8 @@ STAND_IN = "mta-sts-before"
 """Label of the name that keeps the addresses of a policy host that has no name of its own."""
 MISSING_ZONE = "ZONE_ID"
 _NEW_TTL = 300
+_DELEGATION_TTL = 172_800
+"""Seconds for which resolvers may go on with a delegation: what most top-level domains give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +82,7 @@ def plan(observed: Observed) -> Adoption:
         or observed.tlsrpt.values
     )
     findings = faults(observed)
-    unreadable = [found for found in findings if found.rule == "dns-unreadable"]
-    if unreadable:
+    if observed.unreadable or not observed.answered:
         return Adoption(observed=observed, findings=findings, published=published)
     config = _config(observed, policies, live_id)
     unacceptable = errors(check_domain(config))
@@ -284,7 +285,8 @@ def _steps(
     """Return the order in which no sender notices anything, and when the history is over."""
     domain = observed.domain
     course = _Course(observed.seen)
-    stopping = errors(findings)
+    elsewhere = any(found.rule == "zone-elsewhere" for found in findings)
+    stopping = [found for found in errors(findings) if found.rule != "zone-elsewhere"]
     if stopping:
         course.add(
             "Put right what is wrong today",
@@ -293,6 +295,8 @@ def _steps(
         )
     hosted = bool(observed.host.values or observed.host.cnames)
     if not hosted and not observed.sts.values:
+        if elsewhere:
+            _add_zone(observed, course)
         course.add("Publish", "Nothing of MTA-STS is published today: this is an ordinary start.", "pulumi up")
         return course.steps, None
     course.add(
@@ -300,6 +304,8 @@ def _steps(
         "Both hosts must serve the same policy while names and caches move; a change in between would be seen by some "
         "senders only. Tell whoever runs it.",
     )
+    if elsewhere:
+        _add_zone(observed, course)
     _add_batch(observed, course)
     _add_alias(observed, course)
     course.add(
@@ -325,6 +331,14 @@ def _steps(
         f"mta-sts check {domain}",
     )
     moved = course.now
+    if hosted and observed.tlsrpt.cnames and observed.tlsrpt.values:
+        course.add(
+            "Give the reports an address of your own",
+            f"{observed.tlsrpt.name} names the service's address, as today. Reports that come there are lost when the "
+            "service ends, and some come two days late.",
+            "change `reports` in the entry",
+            "pulumi up",
+        )
     if hosted:
         course.add(
             "End the old host, not before this date",
@@ -346,6 +360,22 @@ def _steps(
     course.now = max(course.now, ends)
     course.add("Take `history` out of the stack file", last, "remove `history` and `adopt` from the entry")
     return course.steps, ends
+
+
+def _add_zone(observed: Observed, course: _Course) -> None:
+    """Add the step that moves the zone itself; what comes after waits until the old delegation is forgotten."""
+    zone = observed.zone or observed.domain
+    course.add(
+        f"Move the zone {zone} to Cloudflare",
+        "The stack makes its records there. Nothing changes for senders while both sets of name servers answer the "
+        f"same: resolvers may ask the old ones for {_DELEGATION_TTL // 3600} h more, and the next step waits for that.",
+        "make the zone at Cloudflare with every record that it has today, DNS-only: export the zone file, import it",
+        f"compare what both say: `dig @SERVER NAME TYPE` for {zone} MX and the three names of MTA-STS",
+        "if the zone is signed: take its DS record out at the registrar, and let its TTL pass",
+        "name Cloudflare's servers at the registrar, and change nothing at the old ones",
+        "run `mta-sts adopt` again with CLOUDFLARE_API_TOKEN set",
+    )
+    course.now += timedelta(seconds=_DELEGATION_TTL)
 
 
 def _add_batch(observed: Observed, course: _Course) -> None:
@@ -400,7 +430,4 @@ def _endings(observed: Observed) -> list[str]:
         do.append(f"end the policy host at {', '.join(observed.host.values)}")
         do.append(f"delete the address records of {STAND_IN}.{domain}")
     delegated = {looked.delegated_to for looked in (observed.sts, observed.tlsrpt) if looked.cnames}
-    do += [f"end the service behind {target}" for target in sorted(delegated)]
-    if observed.tlsrpt.cnames:
-        do.append("`reports` still names the service's address: change it to your own first")
-    return do
+    return [*do, *(f"end the service behind {target}" for target in sorted(delegated))]

@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mta_sts.commands.reports import speak_utf8
+from mta_sts.commands.reports import ProgressLine, speak_utf8
 from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
     import argparse
 
+    from mta_sts.adoption.observe import Observed
     from mta_sts.adoption.plan import Adoption
+    from mta_sts.adoption.zone import ZoneRecords
     from mta_sts.network_options import Network
 
 EXIT_CLEAR = 0
@@ -73,16 +75,38 @@ def run(options: argparse.Namespace) -> int:
 def _look(domain: str, network: Network) -> Adoption:
     """Return the plan from what stands in the world now."""
     import asyncio  # noqa: PLC0415  a light start for --help
-    import os  # noqa: PLC0415
 
-    from mta_sts.adoption.observe import observe  # noqa: PLC0415
     from mta_sts.adoption.plan import plan  # noqa: PLC0415
-    from mta_sts.adoption.zone import ZoneUnreadError, read_zone  # noqa: PLC0415
     from mta_sts.names import to_ascii  # noqa: PLC0415
 
-    name = to_ascii(domain)
+    with ProgressLine() as line:
+        return plan(asyncio.run(_observed(to_ascii(domain), network, line)))
+
+
+async def _observed(domain: str, network: Network, line: ProgressLine) -> Observed:
+    """Return what stands in DNS, at the policy host and in the zone, and tell meanwhile that it takes long."""
+    import asyncio  # noqa: PLC0415  a light start for --help
+    from dataclasses import replace  # noqa: PLC0415
+
+    from mta_sts.adoption.observe import observe  # noqa: PLC0415
+
+    work = asyncio.gather(observe(domain, network), asyncio.to_thread(_records, domain))
+    seconds = 0
+    while not work.done():
+        await asyncio.wait([work], timeout=1)
+        seconds += 1
+        line.show(f"looking at {domain}: DNS, the policy host, the zone ({seconds} s, a minute at most)")
+    seen, (records, unread) = work.result()
+    return replace(seen, records=records, unread=unread)
+
+
+def _records(domain: str) -> tuple[ZoneRecords | None, str]:
+    """Return the zone's own records, or why they are not known."""
+    import os  # noqa: PLC0415  a light start for --help
+
+    from mta_sts.adoption.zone import ZoneUnreadError, read_zone  # noqa: PLC0415
+
     try:
-        records, unread = read_zone(name, os.environ), ""
+        return read_zone(domain, os.environ), ""
     except ZoneUnreadError as error:
-        records, unread = None, str(error)
-    return plan(asyncio.run(observe(name, network, records, unread)))
+        return None, str(error)
