@@ -117,7 +117,7 @@ def _today(adoption: Adoption) -> Iterable[str]:
     yield ""
     for looked in (observed.sts, observed.host, observed.tlsrpt, observed.mx):
         way = "".join(f" -> {hop.target}" for hop in looked.cnames)
-        values = "; ".join(map(_printable, looked.values)) or looked.problem or "nothing"
+        values = "; ".join(map(_printable, looked.values)) or ("not known" if looked.problem else "nothing")
         yield f"- {looked.name}{way}: {values}" + (f" (TTL {looked.ttl} s)" if looked.values else "")
     for one in observed.served:
         what = f"{one.fetched.policy.mode}, {len(one.fetched.body)} bytes" if one.fetched else "no policy"
