@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from mta_sts.checks.observe import Observer
 from mta_sts.cli import main
@@ -69,3 +70,30 @@ def test_where_results_can_not_be_kept_nothing_is_checked(tmp_path: Path, capsys
     """A long run is not to end in that."""
     assert 64 == main(["check", DOMAIN, "--keep", str(tmp_path / "missing" / "kept.json")])
     assert f"--keep {tmp_path}/missing/kept.json: there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "expected"), [("AccessDenied", 64), ("", 2)], ids=["refused", "read"])
+def test_the_bucket_is_read_for_each_domain_of_the_run(
+    code: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a bucket that may not be read is no bucket that remembers nothing: nothing is checked."""
+    asked: list[tuple[str, str]] = []
+
+    class Versions:
+        def get_paginator(self, name: str) -> Versions:
+            assert "list_object_versions" == name
+            return self
+
+        def paginate(self, **place: str) -> list[dict[str, Any]]:
+            asked.append((place["Bucket"], place["Prefix"]))
+            if code:
+                raise ClientError({"Error": {"Code": code, "Message": ""}}, "ListObjectVersions")
+            return []
+
+    monkeypatch.setattr("boto3.client", lambda _: Versions())
+    arguments = ["--no-smtp", "--bucket", "policies", "--resolver", "127.0.0.1:9"]
+    assert expected == main(["check", DOMAIN, "example.net", *arguments])
+    domains = [DOMAIN, "example.net"]
+    keys = [("policies", f"{domain}/.well-known/mta-sts.txt") for domain in domains]
+    assert (keys[:1] if code else keys) == asked
+    assert bool(code) == ("S3 answered AccessDenied" in capsys.readouterr().err)
