@@ -15,9 +15,10 @@ from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_contex
 from mta_sts.ledger import known_from
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.former_host import meaning
-from pulumi_mta_sts.judgement import Judged, live_id_at
+from pulumi_mta_sts.judgement import Judged
 from pulumi_mta_sts.live import provider_for
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.zone_contents import live_id_at
 
 _PAUSE = 5.0
 

@@ -1,29 +1,25 @@
-"""Every reason to refuse, found before any resource is registered and raised together."""
+"""Judges a change against what is live and what was served so far, before any resource is registered."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pulumi
 
 from mta_sts import (
     Finding,
     Mode,
-    MtaStsError,
     Severity,
     check_different,
     check_domain,
     content_id,
     errors,
-    mx_matches,
     parse_policy,
-    parse_sts_record,
     render_policy,
     resolve_domain,
 )
-from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig, MxEntry
 from mta_sts.ledger import (
     ADOPTED_METADATA,
@@ -41,8 +37,21 @@ from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
 from pulumi_mta_sts.policy_notes import adopted_note, live_hosts, notes_of, still_cached, versions_after
 from pulumi_mta_sts.preflight import not_ready, seen_now
+from pulumi_mta_sts.refusal import as_warning, collect, raise_together, warn
 from pulumi_mta_sts.stack_state import distribution_target, in_state
 from pulumi_mta_sts.unproved import CLOCK_TOLERANCE, history_lost, is_lost, out_of_order, was_replaced, zone_unread
+from pulumi_mta_sts.zone_contents import (
+    delegation_findings,
+    existing_records,
+    exists_already,
+    find_zone_id,
+    known_zones,
+    live_id_of,
+    mx_at,
+    mx_findings,
+    null_mx_findings,
+    published_names,
+)
 
 _PUBLISHING = ("policy-host", "sts-record")
 
@@ -53,49 +62,6 @@ LEDGER_UNREAD = frozenset({"ledger-unreadable", "ledger-account", "ledger-creden
 """Findings that say why the policies served so far are not known."""
 _UNPROVED = LEDGER_UNREAD | {"history-lost", "clock-behind", "ledger-out-of-order", "zone-unread"}
 """Findings that say nothing against a change, only that it can't be judged."""
-
-T = TypeVar("T")
-
-
-class Refused(pulumi.InputPropertiesError, pulumi.RunError):
-    """Bad inputs, with property paths; the engine prints the message without a stack trace.
-
-    `brakes` are the arguments of those domains whose senders are only let go, and whom none of the problems concerns.
-    """
-
-    def __init__(
-        self,
-        problems: Sequence[Finding],
-        brakes: Sequence[dict[str, Any]] = (),
-        ways_out: Sequence[str] = (),
-        done: str = "nothing was changed",
-    ) -> None:
-        lines = [
-            f"  {f'{problem.path}: ' if problem.path else ''}{problem.message} [{problem.rule}]" for problem in problems
-        ]
-        super().__init__(
-            "\n".join([f"MTA-STS: {len(problems)} problem(s), {done}:", *lines, *ways_out]),
-            [{"property_path": problem.path, "reason": problem.message} for problem in problems],
-        )
-        self.brakes = brakes
-        self._problems = problems
-        self._ways_out = ways_out
-
-    def after_brakes(self, publish: Callable[[dict[str, Any]], object]) -> "Refused":
-        """Publish the brakes, without their host, and return the error to be raised then.
-
-        A brake waits for no other domain; and what a program has not registered when it fails stays as it is.
-        """
-        for domain in self.brakes:
-            publish(domain)
-        if not self.brakes:
-            return self
-        braked = ", ".join(domain["domain"] for domain in self.brakes)
-        if pulumi.runtime.is_dry_run():
-            done = f"nothing is changed but by the brake of {braked}, with `pulumi up --skip-preview`"
-        else:
-            done = f"nothing was changed but by the brake of {braked}"
-        return Refused(self._problems, self.brakes, self._ways_out, done)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +193,7 @@ def judge(
         result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain), broken)
         findings += not_ready(unproved[index], seen)
         away = delegation_findings(published_names(config), here[index], known)
-        findings += map(_as_warning, away) if result.braking else away
+        findings += map(as_warning, away) if result.braking else away
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
@@ -240,7 +206,7 @@ def judge(
         warn(domain, per_domain[index])
         found += [_at(path.format(index), finding) for finding in per_domain[index]]
     if all(_needs_no_ledger(each) for each in judged):
-        unread = [_as_warning(finding) for finding in unread]
+        unread = [as_warning(finding) for finding in unread]
     warn("MTA-STS", unread)
     found += unread
     brakes = [
@@ -282,7 +248,7 @@ def _new_in_enforce(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> lis
     """Return the MX hosts that would be new in DNS, where senders refuse those that don't work."""
     if config.mode != "enforce" or not config.manage_mx:
         return []
-    there = {record.content for record in _mx_at(config, live)}
+    there = {record.content for record in mx_at(config, live)}
     return [entry for entry in config.mx if entry.host not in there]
 
 
@@ -339,7 +305,7 @@ def _overridden(judged: Judged, findings: list[Finding], unread: Sequence[Findin
         f"the change to {override.change} can't be proved safe ({', '.join(unproved)}) and goes on all the same, "
         f"because the configuration answers for it: {override.reason}"
     )
-    kept = [_as_warning(finding) if finding.rule in _UNPROVED else finding for finding in findings]
+    kept = [as_warning(finding) if finding.rule in _UNPROVED else finding for finding in findings]
     return [*kept, Finding("change-overridden", "override", message, Severity.WARNING)]
 
 
@@ -383,115 +349,7 @@ def _is_weakening(
 
 def ledger_as_warning(finding: Finding) -> Finding:
     """Return a finding about an unread ledger as a warning, any other as it is."""
-    return _as_warning(finding) if finding.rule in LEDGER_UNREAD else finding
-
-
-def _as_warning(finding: Finding) -> Finding:
-    return replace(finding, severity=Severity.WARNING)
-
-
-def collect(found: list[Finding], read: Callable[[], T], otherwise: T) -> T:
-    """Return what `read` returns; where it raises MtaStsError, add its findings to `found` and return `otherwise`."""
-    try:
-        return read()
-    except MtaStsError as error:
-        found += error.findings
-        return otherwise
-
-
-def warn(subject: str, findings: Sequence[Finding]) -> None:
-    """Log the warnings about a domain or host, each once a run: the program and the component both judge."""
-    warned: set[tuple[str, str]] = once_a_run(("warned",), set)
-    for finding in findings:
-        if finding.severity is Severity.WARNING and (subject, finding.message) not in warned:
-            warned.add((subject, finding.message))
-            pulumi.log.warn(f"{subject}: {finding.message} [{finding.rule}]")
-
-
-def raise_together(
-    findings: Sequence[Finding], brakes: Sequence[dict[str, Any]] = (), ways_out: Sequence[str] = ()
-) -> None:
-    """Raise Refused with all errors, if there are any, and with what may go on in spite of them."""
-    stopping = errors(dict.fromkeys(findings))
-    if stopping:
-        raise Refused(stopping, brakes, ways_out)
-
-
-def known_zones(
-    given_ids: Sequence[pulumi.Input[str] | None], found: list[Finding], opts: pulumi.ResourceOptions | None
-) -> Sequence[dns.Zone] | None:
-    """Return the zones that the token sees; None where they can't be told or, all ids being outputs, need not."""
-    if all(isinstance(given, pulumi.Output) for given in given_ids):
-        return None
-    return collect(found, lambda: dns.zones(opts), None)
-
-
-def find_zone_id(
-    domain: str, zone: str | None, zone_id: pulumi.Input[str] | None, known: Sequence[dns.Zone] | None
-) -> tuple[pulumi.Input[str], list[Finding]]:
-    """Return the id of the zone that holds a domain, empty with the finding that says why there is none."""
-    if isinstance(zone_id, pulumi.Output):
-        message = f"zone_id is an output, so the live records of {domain} were not looked at; give the zone by name"
-        return zone_id, [Finding("zone-unread", "zone_id", message, Severity.WARNING)]
-    if known is None:
-        return "", []
-    holding = dns.zones_of(domain, [each for each in known if zone_id in (None, each.id) and zone in (None, each.name)])
-    path = "zone_id" if zone_id else "zone"
-    if not holding:
-        wanted = f"zone {zone_id or zone} that holds {domain}" if zone_id or zone else f"zone that holds {domain}"
-        seen = ", ".join(sorted(each.name for each in known)[:10]) or "no zone at all"
-        message = (
-            f"no {wanted} at Cloudflare: the token sees {seen}; name the right zone, or add it and give the token "
-            "Zone:Read and DNS:Edit on it (docs/permissions.md)"
-        )
-        return "", [Finding("zone-not-found", path, message)]
-    if len(holding) > 1:
-        ids = ", ".join(each.id for each in holding)
-        message = f"the token sees {len(holding)} zones named {holding[0].name} ({ids}); say which one with `zone_id`"
-        return "", [Finding("zone-ambiguous", path, message)]
-    if holding[0].status != "active":
-        message = (
-            f"zone {holding[0].name} is {holding[0].status} at Cloudflare: nobody is asked there yet, and the "
-            "certificate could not be issued; delegate it to Cloudflare's name servers first"
-        )
-        return holding[0].id, [Finding("zone-not-active", path, message)]
-    return holding[0].id, []
-
-
-def caa_findings(domain: str, live: Sequence[dns.LiveRecord]) -> list[Finding]:
-    """Return the finding that says which CAA records stop ACM's certificate for a domain's policy host."""
-    stopping = dns.caa_stopping(CERTIFICATE_ISSUERS, f"mta-sts.{domain}", live)
-    if not stopping:
-        return []
-    records = ", ".join(str(record) for record in stopping)
-    message = (
-        f"CAA stops the certificate for mta-sts.{domain}: found {records}; add "
-        f'`{stopping[0].name} CAA 0 issue "amazon.com"`'
-    )
-    return [Finding("caa-forbids-certificate", "domain", message)]
-
-
-def published_names(config: DomainConfig) -> list[str]:
-    """Return the names at which senders look for what a domain publishes, beside its MX."""
-    names = [f"mta-sts.{config.domain}", f"_mta-sts.{config.domain}"]
-    return [*names, f"_smtp._tls.{config.domain}"] if config.reports else names
-
-
-def delegation_findings(
-    names: Sequence[str], live: Sequence[dns.LiveRecord], known: Sequence[dns.Zone] | None
-) -> list[Finding]:
-    """Return a finding for each place where these names are handed to servers that don't answer from this zone."""
-    zones = {zone.id: zone.name for zone in known or ()}
-    findings = []
-    for at, records in dns.delegations(names, live, zones.values()).items():
-        message = (
-            f"{', '.join(map(str, records))} delegates {at} to other name servers: what is made in zone "
-            f"{zones[records[0].zone_id]} is not seen there, and a certificate would wait for ever; publish in the "
-            "zone that those servers answer for (at Cloudflare: let the token see it and leave `zone` out, the longest "
-            "one is taken), or remove the NS records, then run again"
-        )
-        findings.append(Finding("name-delegated", "domain", message))
-    return findings
+    return as_warning(finding) if finding.rule in LEDGER_UNREAD else finding
 
 
 def ledger_of(
@@ -521,24 +379,24 @@ def _judge_domain(
     versions = served or ()
     newest = next(iter(versions), None)
     adopted = set((newest.metadata.get(ADOPTED_METADATA, "") if newest else "").split())
-    existing, findings = _existing(config, live)
+    existing, findings = existing_records(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
-    live_mx = [record for record in _mx_at(config, live) if record.content]
-    findings += _null_mx_findings(config, live)
+    live_mx = [record for record in mx_at(config, live) if record.content]
+    findings += null_mx_findings(config, live)
     hosts = live_hosts(live_mx, newest)
     versions = (*versions, *config.history)
     last = next((version for version in versions if version.policy is not None), None)
     retiring = retiring_hosts(config.policy.mx, hosts, last)
-    findings += _mx_findings(config, [host.host for host in hosts], retiring)
+    findings += mx_findings(config, [host.host for host in hosts], retiring)
     absent, since, dated = still_cached(config, hosts, retiring, last)
-    live_id = _live_id(existing.get("sts-record"))
+    live_id = live_id_of(existing.get("sts-record"))
     braking = _is_weakening(config, retiring, live_mx, versions, live_id)
     held_back: frozenset[str] = frozenset()
     if foreign and not config.adopt:
         if braking:  # a record that the state holds is ours, whatever was done to it
             foreign = {role: one for role, one in foreign.items() if not in_state(one.name, one.type, one.content)}
         braking = braking and not foreign.keys() & set(_PUBLISHING)
-        findings += [_exists_already(role, one) for role, one in foreign.items()]
+        findings += [exists_already(role, one) for role, one in foreign.items()]
         if braking:
             held_back, foreign = frozenset(foreign), {}
     record = existing.get("sts-record")
@@ -582,7 +440,7 @@ def _judge_domain(
         braking=braking,
         removable_from=_AFTER_RETRACTION if served is None else _removable_from(config, after, live_id),
     )
-    return judged, [_as_warning(finding) for finding in findings] if braking else findings
+    return judged, [as_warning(finding) for finding in findings] if braking else findings
 
 
 def _published_id(
@@ -680,158 +538,6 @@ def _kept(
         if record.content not in needed_names
     ]
     return kept, notes
-
-
-def _existing(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:
-    """Return what stands at each place that the component wants, and what can't stand there."""
-    texts = [("sts-record", f"_mta-sts.{config.domain}", "v=STSv1")]
-    if config.reports:
-        texts.append(("tlsrpt-record", f"_smtp._tls.{config.domain}", "v=TLSRPTv1"))
-    existing: dict[str, dns.LiveRecord] = {}
-    findings: list[Finding] = []
-    live = [record for record in live if record.type != "NS"]  # see `delegation_findings`
-    for role, name, version in texts:
-        record, in_the_way = _existing_text([record for record in live if record.name == name], name, version)
-        findings += in_the_way
-        if record is not None:
-            existing[role] = record
-    for record in live:
-        if record.name == f"mta-sts.{config.domain}":
-            if record.type == "CNAME":
-                existing["policy-host"] = record
-            elif dns.excludes("CNAME", record):
-                findings.append(_in_the_way(record, "the policy host needs a CNAME there"))
-    if config.manage_mx:
-        existing_mx, in_the_way = _existing_mx(config, live)
-        existing |= existing_mx
-        findings += in_the_way
-    return existing, findings
-
-
-def _existing_mx(
-    config: DomainConfig, live: Sequence[dns.LiveRecord]
-) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:
-    """Return the MX records that stand at the domain for declared hosts, and those of others."""
-    declared = {entry.host for entry in config.mx}
-    existing: dict[str, dns.LiveRecord] = {}
-    findings: list[Finding] = []
-    at_domain = [record for record in _mx_at(config, live) if record.content]
-    for record in sorted(at_domain, key=lambda record: not record.ours):
-        role = f"mx-{record.content}"
-        if role in existing:
-            findings.append(_in_the_way(record, f"{existing[role]} names the same host"))
-        elif record.content in declared:
-            existing[role] = record
-        elif not record.ours:
-            way_out = "declare it there if it is yours, else remove it at Cloudflare; then run again"
-            findings.append(_in_the_way(record, "this MX is live but not declared in `mx`", way_out))
-    if config.mode is not Mode.ENFORCE:  # nobody refuses it yet
-        findings = [_as_warning(finding) for finding in findings]
-    return existing, findings
-
-
-def _existing_text(
-    at_name: Sequence[dns.LiveRecord], name: str, version: str
-) -> tuple[dns.LiveRecord | None, list[Finding]]:
-    """Return the TXT of one version at a name, and everything else there that hides or spoils it."""
-    findings = [
-        _in_the_way(record, f"a {record.type} record there hides every TXT")
-        for record in at_name
-        if dns.excludes("TXT", record)
-    ]
-    wanted = [record for record in at_name if record.type == "TXT" and record.content.startswith(version)]
-    # Several senders see no policy where any other TXT stands beside ours (RFC 8461 §3.1 would ignore it).
-    findings += [
-        _in_the_way(record, f"only one TXT, beginning {version}, may stand at {name}")
-        for record in at_name
-        if record.type == "TXT" and record not in wanted
-    ]
-    if len(wanted) > 1:
-        # RFC 8461 §3.1, RFC 8460 §3: not exactly one record means none.
-        findings += [_in_the_way(record, f"{len(wanted)} {version} records stand at {name}") for record in wanted]
-        wanted = [record for record in wanted if record.ours]
-    return (wanted[0] if len(wanted) == 1 else None), findings
-
-
-def _mx_findings(config: DomainConfig, hosts: Sequence[str], retiring: Sequence[str]) -> list[Finding]:
-    """Compare MX records that others manage with the patterns that the policy will list (RFC 8461 §4.1)."""
-    if config.manage_mx or not hosts or config.mode == "none":
-        return []
-    patterns = [*config.policy.mx, *retiring]
-    severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
-    findings = [
-        Finding(
-            "mx-not-covered",
-            "mx",
-            f"live MX host {host} matches no declared pattern ({', '.join(patterns)}): senders in enforce would not "
-            "use it; add it to `mx`, or remove the MX record if it is not yours",
-            severity,
-        )
-        for host in hosts
-        if not any(mx_matches(pattern, host) for pattern in patterns)
-    ]
-    findings += [
-        Finding(
-            "pattern-without-mx",
-            "mx",
-            f"pattern {pattern} matches no live MX host ({', '.join(hosts)}); remove it if it is no longer needed",
-            Severity.WARNING,
-        )
-        for pattern in patterns
-        if not any(mx_matches(pattern, host) for host in hosts)
-    ]
-    return findings
-
-
-def _mx_at(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[dns.LiveRecord]:
-    return [record for record in live if record.name == config.domain and record.type == "MX"]
-
-
-def _null_mx_findings(config: DomainConfig, live: Sequence[dns.LiveRecord]) -> list[Finding]:
-    """Return the finding about a live null MX, which names no host: no policy makes senders deliver."""
-    if config.mode == "none" and not config.manage_mx:
-        return []
-    severity = Severity.ERROR if config.mode == "enforce" else Severity.WARNING
-    return [
-        Finding(
-            "null-mx",
-            "mx",
-            f"{record} says that {config.domain} takes no mail (null MX, RFC 7505), and no other MX may stand beside "
-            "it; remove it at Cloudflare if mail is to come, else declare `mode: none` without MX records",
-            severity,
-        )
-        for record in _mx_at(config, live)
-        if not record.content
-    ]
-
-
-def _in_the_way(
-    record: dns.LiveRecord, reason: str, way_out: str = "remove it at Cloudflare, then run again"
-) -> Finding:
-    message = f"{record} is in the way: {reason}; {way_out}"
-    return Finding("record-in-the-way", "domain", message)
-
-
-def _exists_already(role: str, record: dns.LiveRecord) -> Finding:
-    message = (
-        f"{record} exists already and was not made here; set `adopt: true` to import it as it is (the next update "
-        "then publishes yours), or remove it"
-    )
-    return Finding("record-exists", "domain", f"{role}: {message}")
-
-
-def live_id_at(name: str, live: Sequence[dns.LiveRecord]) -> LiveId | None:
-    """Return the id that the one MTA-STS record at a name shows (RFC 8461 §3.1), None where there is none."""
-    return _live_id(_existing_text([record for record in live if record.name == name], name, "v=STSv1")[0])
-
-
-def _live_id(record: dns.LiveRecord | None) -> LiveId | None:
-    if record is None:
-        return None
-    try:
-        return LiveId(parse_sts_record(record.content).id, record.modified, dns.effective_ttl(record.ttl))
-    except MtaStsError:
-        return None
 
 
 def _at(prefix: str, finding: Finding) -> Finding:

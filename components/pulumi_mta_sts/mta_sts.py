@@ -10,9 +10,10 @@ from mta_sts import DomainConfig, Finding, check_domain, render_sts_record, rend
 from mta_sts.ledger import policy_key
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.barriers import edge_serves, policy_is_current
-from pulumi_mta_sts.judgement import Judged, JudgedHost, collect, judge, raise_together
+from pulumi_mta_sts.judgement import Judged, JudgedHost, judge
 from pulumi_mta_sts.live import all_behind
 from pulumi_mta_sts.policy_host import PolicyHost, PolicyHostArgs, judge_host
+from pulumi_mta_sts.refusal import collect, raise_together
 from pulumi_mta_sts.stack_state import names_in_state
 
 

@@ -17,21 +17,11 @@ from mta_sts.domain_config import MOST_CERTIFICATE_NAMES
 from mta_sts.ledger import enforced_until, served_domains
 from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns
-from pulumi_mta_sts.judgement import (
-    JudgedHost,
-    caa_findings,
-    collect,
-    delegation_findings,
-    find_zone_id,
-    known_zones,
-    ledger_as_warning,
-    ledger_of,
-    live_id_at,
-    raise_together,
-    warn,
-)
+from pulumi_mta_sts.judgement import JudgedHost, ledger_as_warning, ledger_of
 from pulumi_mta_sts.outside import outside
+from pulumi_mta_sts.refusal import collect, raise_together, warn
 from pulumi_mta_sts.stack_state import certificate_in_state
+from pulumi_mta_sts.zone_contents import caa_findings, delegation_findings, find_zone_id, known_zones, live_id_at
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 """CloudFront's managed cache policy: an edge that keeps nothing can't serve yesterday's file under today's id."""

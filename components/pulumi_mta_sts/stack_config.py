@@ -12,7 +12,7 @@ from pulumi.runtime.config import CONFIG, get_config_env
 
 from mta_sts import Finding, check_domains, check_host, errors, normalise_host
 from mta_sts.findings import below, unknown_keys
-from pulumi_mta_sts.judgement import collect, raise_together
+from pulumi_mta_sts.refusal import collect, raise_together
 
 _KEYS = ("domains", "host")
 _ELSEWHERE = {
