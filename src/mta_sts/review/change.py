@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mta_sts.cloud_resources import UnseenError
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import Mode
+from mta_sts.review.parts import HOST, Role
 from mta_sts.review.remarks import told
-from mta_sts.review.world import HOST, Role
 from mta_sts.safety import Change, Kind, Publication, Step, World
 from mta_sts.safety.model import policy_of
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from mta_sts.policy import Policy
     from mta_sts.review.live import Live
-    from mta_sts.review.world import Domain, Part, Side
+    from mta_sts.review.parts import Part
+    from mta_sts.review.world import Domain, Side
 
 _USUAL_TTL = 3600
 """Seconds; for MX records that no plan shows and nobody changes it decides nothing."""

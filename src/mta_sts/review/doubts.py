@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mta_sts.review.parts import Edge, Role
 from mta_sts.review.words import Reason, listed
-from mta_sts.review.world import Edge, Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mta_sts.review.live import Live
-    from mta_sts.review.world import Domain, Part
+    from mta_sts.review.parts import Part
+    from mta_sts.review.world import Domain
 
 _LOOK = "Run it with --live, which looks at what is published."
 _CHECK = "Do it in an update of its own, and run `mta-sts check` on the domain at once."

@@ -15,7 +15,7 @@ from mta_sts.fetch import fetch_policy_async
 from mta_sts.findings import MtaStsError
 from mta_sts.ledger import ID_METADATA, LiveId, held_policies, read_versions
 from mta_sts.records import select_sts_record
-from mta_sts.review.world import Role
+from mta_sts.review.parts import Role
 from mta_sts.safety import Publication
 from mta_sts.safety.model import FETCH_LIMIT
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mta_sts.cloud_resources import UnseenError, get
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import Mode
+from mta_sts.review.parts import Role
 from mta_sts.review.words import Reason, duration, listed
-from mta_sts.review.world import Role
 from mta_sts.safety.model import policy_of
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from mta_sts.policy import check_policy
 from mta_sts.records import select_sts_record, select_tlsrpt_record
 from mta_sts.review.change import differs, judgeable
 from mta_sts.review.doubts import doubts
+from mta_sts.review.parts import HOST, Role
 from mta_sts.review.plan import RECORD_WITH
+from mta_sts.review.reading import find_domains
 from mta_sts.review.remarks import grounds, remarks, told
 from mta_sts.review.words import Reason, duration, listed
-from mta_sts.review.world import HOST, Role, find_domains
 from mta_sts.safety import Harm, Kind, prove
 from mta_sts.safety.model import policy_of, publications
 from mta_sts.safety.runs import after, present
