@@ -330,7 +330,11 @@ def serve(provider: engine.Provider, version: str) -> None:
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         print(port, flush=True)
-        await server.wait_for_termination()
+        try:
+            await server.wait_for_termination()
+        finally:
+            # While the loop still runs: else the server complains of that at its end, and the engine reports it.
+            await server.stop(None)
 
     with contextlib.suppress(KeyboardInterrupt):  # that is how the engine ends it
         asyncio.run(run())
