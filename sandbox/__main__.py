@@ -91,6 +91,7 @@ def up(options: argparse.Namespace) -> int:
         if not planned.ok:
             return _refused("The preview refuses this change; nothing was touched", planned)
         _say(f"Planned: {planned.summary()}")
+        _warn(planned)
         if planned.changes:
             updated = deployment.up(on_event=_progress(len(planned.changes)))
             if not updated.ok:
@@ -106,6 +107,7 @@ def preview(options: argparse.Namespace) -> int:
     with _world(options) as world:
         planned = _deployment(options, world).preview(on_output=_print_line, diff=True)
         world.detach()
+        _warn(planned)
         return 0 if planned.ok else _refused("The preview refuses this change", planned)
 
 
@@ -307,6 +309,12 @@ def _progress(expected: int = 0) -> Callable[[Outcome, Any], None]:
             _say(f"  {count}{step.op} {step.name}")
 
     return tell
+
+
+def _warn(outcome: Outcome) -> None:
+    """Show what goes on, and deserves a look: what is held back, and until when."""
+    for warning in dict.fromkeys(outcome.warnings):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def _refused(text: str, outcome: Outcome) -> int:

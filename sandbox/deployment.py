@@ -64,6 +64,7 @@ class Outcome:
     steps: list[Step] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     diagnostics: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -241,6 +242,9 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
     diagnostic = event.diagnostic_event
     if diagnostic is not None and diagnostic.severity == "error":
         outcome.diagnostics.append(_in_words(diagnostic.message))
+    # That plug-ins come from PATH is how the sandbox is made, and no news.
+    if diagnostic is not None and diagnostic.severity == "warning" and "from $PATH" not in diagnostic.message:
+        outcome.warnings.append(_in_words(diagnostic.message))
 
 
 def use_outside(world: World) -> None:

@@ -189,6 +189,16 @@ def mx_findings(config: DomainConfig, hosts: Sequence[str], retiring: Sequence[s
         for pattern in patterns
         if not any(mx_matches(pattern, host) for host in hosts)
     ]
+    findings += [
+        Finding(
+            "mx-kept",
+            "mx",
+            f"{host} is no longer declared and stays in the policy, because it is in DNS: remove its MX record, then "
+            "later updates take it from the policy",
+            Severity.WARNING,
+        )
+        for host in retiring
+    ]
     return findings
 
 

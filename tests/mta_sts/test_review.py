@@ -231,11 +231,14 @@ def test_reports_that_end_are_remarked() -> None:
     assert () == judged([*usual(policy(MX1, mode="none")), going]).remarks
 
 
-def test_enforce_is_remarked_when_it_begins() -> None:
+@pytest.mark.parametrize("mode", ["testing", "none"])
+def test_enforce_is_remarked_when_it_begins_or_ends(mode: str) -> None:
     """Not while it goes on."""
-    testing = policy(MX1, mode="testing")
-    begins = usual(testing, policy(MX1), ids=("one", "two"))
+    other = policy(MX1, mode=mode)
+    begins = usual(other, policy(MX1), ids=("one", "two"))
     assert ["enforce-begins"] == [each.rule for each in judged(begins).remarks]
+    ends = usual(policy(MX1), other, ids=("one", "two"))
+    assert ["enforce-ends"] == [each.rule for each in judged(ends).remarks]
     assert () == judged(usual(new=policy(MX1, max_age=DAY), ids=("one", "two"))).remarks
 
 

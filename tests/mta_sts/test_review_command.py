@@ -91,7 +91,7 @@ def test_the_first_lines_of_a_comment_say_yes_or_no() -> None:
     first, _, second, *_ = to_markdown(review([mx]), NOW).splitlines()
     assert "**Unsafe: do not merge. mx-in-parallel.example.com: mail would be refused.**" == first
     assert "hold the policy that allows only mx1.example.com for up to 10 days" in second
-    assert "Begun now, that is 2026-07-11 12:12 UTC." in second
+    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in second
     unknown = to_markdown(review([plan(UNSAFE, changeSummary={"same": 99})]), NOW)
     said = "Could not tell: do not merge on this review. example.com: the plan leaves out what stays the same"
     assert unknown.startswith(f"**{said}")
@@ -139,10 +139,10 @@ def test_a_remark_stands_at_the_top_of_every_form() -> None:
     markdown, text = to_markdown(found, NOW).splitlines(), to_text(found, NOW)
     assert "Mind what stands below." in markdown[0]
     assert markdown[2].startswith("- example.com: Protection from deletion is lifted from sts.")
-    assert "Begun now, that is 2026-07-11 12:12 UTC." in markdown[2]
+    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in markdown[2]
     assert "### example.com: safe" in markdown
     assert "mind: Protection from deletion is lifted from sts." in text
-    assert "Begun now, that is 2026-07-11 12:12 UTC." in text
+    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in text
     (remark,) = json.loads(to_json(found, NOW))["domains"][0]["remarks"]
     assert "2026-07-11T12:12+00:00" == remark["ready"]
 
@@ -150,7 +150,7 @@ def test_a_remark_stands_at_the_top_of_every_form() -> None:
 def test_text_says_until_when_a_way_out_takes() -> None:
     """As the comment does."""
     mx = read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())
-    assert "Begun now, that is 2026-07-11 12:12 UTC." in to_text(review([mx]), NOW)
+    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in to_text(review([mx]), NOW)
 
 
 HUGE = "x" * 70_000

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mta_sts import resolve_domain
 from mta_sts.stack_file import declared_domains
-from sandbox.__main__ import _failed, _published, main
-from sandbox.deployment import Outcome, Step, engine_processes
+from sandbox.__main__ import _failed, _published, _warn, main
+from sandbox.deployment import Outcome, Step, _note, engine_processes
 from sandbox.witness import ask
 from sandbox.world.client import World
 
@@ -144,6 +145,23 @@ def test_a_program_that_stops_before_its_first_resource_made_nothing(capsys: pyt
     assert 1 == _failed(Outcome(ok=False, diagnostics=["no such zone"]), planned)
     said = capsys.readouterr().err
     assert "stopped at the program:\nno such zone\nMade, and stays: nothing\nNot begun: create bucket\n" in said
+
+
+def test_warnings_are_kept_and_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is held back is told by warnings; that plug-ins come from PATH is no news."""
+    outcome = Outcome(ok=True)
+    for severity, message in (
+        ("warning", "mx1.example.com is no longer declared and stays [mx-kept]\n"),
+        ("warning", "using pulumi-resource-aws from $PATH at /somewhere"),
+        ("info", "Waiting 720 s"),
+        ("warning", "mx1.example.com is no longer declared and stays [mx-kept]\n"),
+    ):
+        told = SimpleNamespace(severity=severity, message=message)
+        nothing = dict.fromkeys(("resource_pre_event", "res_op_failed_event", "policy_event"))
+        _note(outcome, SimpleNamespace(**nothing, diagnostic_event=told))  # type: ignore[arg-type]
+    _warn(outcome)
+    assert "warning: mx1.example.com is no longer declared and stays [mx-kept]\n" == capsys.readouterr().err
+    assert "" == outcome.errors
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,12 @@ def remarks(domain: Domain) -> Iterator[Reason]:
             "This starts to enforce: from now on senders refuse MX hosts that the policy does not list, or whose "
             f"certificate is not good. {rests_on[:1].upper()}{rests_on[1:] or _NO_GROUNDS}.",
         )
+    if old is not None and old.mode is Mode.ENFORCE and new is not None and new.mode is not Mode.ENFORCE:
+        yield Reason(
+            "enforce-ends",
+            f"This ends enforcing: the mode becomes {new.mode}, and senders that have seen it deliver to any MX host, "
+            "also without a good certificate. Is that meant?",
+        )
     asked, asks = told(lambda: before.reports), told(lambda: after.reports)
     if asked and asks == [] and new is not None and new.mode is not Mode.NONE:
         yield Reason(

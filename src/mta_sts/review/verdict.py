@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from mta_sts.safety.runs import State
 
 LONG_IN_FORCE = (
-    "Judged on the plan alone, as if its old state had been published long enough for every sender to know it "
-    "(`--live` looks)."
+    "This holds if what is published now has been so for as long as senders keep it: the review saw the plan alone "
+    "(`mta-sts review --live` looks)."
 )
 """The assumption of a review that sees the plan alone, in one line."""
 LONG_IN_FORCE_UNREAD = (

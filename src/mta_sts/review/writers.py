@@ -114,7 +114,7 @@ def _way_out(reason: Reason, now: datetime) -> str:
     if reason.ready is None:
         return reason.way_out
     done = (now + timedelta(seconds=reason.ready)).astimezone(UTC)
-    return f"{reason.way_out} Begun now, that is {done:%Y-%m-%d %H:%M} UTC."
+    return f"{reason.way_out} If that is begun now, the date is {done:%Y-%m-%d %H:%M} UTC."
 
 
 def _moment(now: datetime, seconds: float) -> str:
@@ -356,7 +356,9 @@ def _changed(domain: DomainReview) -> str:
     old, new = before.policy, after.policy
     parts = []
     if old != new and new is not None:
-        parts.append(f"mode {old.mode} becomes {new.mode}" if old and old.mode != new.mode else f"mode {new.mode}")
+        parts.append(
+            f"mode {old.mode} becomes {new.mode}" if old and old.mode != new.mode else f"mode stays {new.mode}"
+        )
         if old and old.max_age != new.max_age:
             parts.append(f"senders keep it {duration(new.max_age)} instead of {duration(old.max_age)}")
         if old and old.mx != new.mx:
