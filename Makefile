@@ -14,9 +14,9 @@ preview: .venv/.ready ## Show what `make up` would change.
 	@$(PY) -m sandbox preview
 check: .venv/.ready ## Run `mta-sts check` on what the sandbox publishes.
 	@$(PY) -m sandbox check
-review: .venv/.ready ## Let `mta-sts review` judge real plans: usual styles, and our component (a minute).
+review: .venv/.ready ## Let `mta-sts review` judge real plans: usual styles, and our component (a minute or two).
 	@$(PY) -m sandbox review
-walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute).
+walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute or two).
 	@$(PY) -m sandbox walk
 chaos: .venv/.ready ## Interrupt many changes at every step, and let a million senders judge (half an hour).
 	@$(PY) -m sandbox.chaos

@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         _end_engine(options.folder)
-        print("\ninterrupted; the next `make up` goes on from here", file=sys.stderr)
+        goes_on = "; the next `make up` goes on from here" if command is up else ""
+        print(f"\ninterrupted{goes_on}", file=sys.stderr)
         return 130
 
 
@@ -240,6 +241,8 @@ def down(options: argparse.Namespace) -> int:
 def _world(options: argparse.Namespace) -> World:
     from sandbox.world.client import World  # noqa: PLC0415
 
+    if options.run not in (up, preview) and not (options.folder / "clock.json").exists():
+        raise SandboxError(f"there is no sandbox in {options.folder}; `make up` makes one")
     return World(options.folder)
 
 
@@ -286,11 +289,16 @@ def _table(domains: Sequence[str], rows: Sequence[Row], verdicts: dict[str, str]
         first = by_place[domain, senders[0]].delivery
         cells = [_arrival(by_place[domain, sender]) for sender in senders]
         check = "wrong" if found[domain] else "good"
-        lines.append([domain, first.mode, first.policy_id[:12], check, *cells, verdicts[domain]])
+        lines.append([domain, first.mode, _short(first.policy_id), check, *cells, verdicts[domain]])
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     for line in lines:
         _say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     _say("")
+
+
+def _short(identifier: str) -> str:
+    """Return an id's beginning, which is of the bytes, and its end, which is of this publication."""
+    return f"{identifier[:6]}…{identifier[-6:]}" if identifier else ""
 
 
 def _arrival(row: Row) -> str:

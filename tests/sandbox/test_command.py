@@ -165,12 +165,18 @@ def test_warnings_are_kept_and_shown_once(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--stack", "nosuch", "preview"], "no stack file"), (["preview"], "no Pulumi engine")]
+    ("words", "said"),
+    [
+        (["--stack", "nosuch", "preview"], "no stack file"),
+        (["preview"], "no Pulumi engine"),
+        (["check"], "there is no sandbox"),
+        (["where"], "there is no sandbox"),
+    ],
 )
 def test_what_a_person_can_mend_is_said_in_a_line(
     command: Command, words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a traceback, and with exit code 1: no such stack; no engine, and no folder to put one into."""
+    """Without a traceback, and with exit code 1: no such stack, engine, place for one, or sandbox."""
     if "engine" in said:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
