@@ -40,6 +40,7 @@ _CONTROLLED = ("all hosts replaced", "the only host replaced", "host added", "la
 _SHORT = ("all hosts replaced", "host added", "enforce to none", "max-age lowered and host removed", "epoch set")
 _KILLED = "all replaced and max-age raised"
 _WORKERS = 2
+_USUAL_CALLS = 4
 _LEAST_CHANGES = 40
 _LEAST_KILLS = 30
 _LEAST_DELIVERIES = 1_000_000
@@ -134,8 +135,12 @@ class Campaign:
             yield Interruption(3), "a roll-back"
             return
         for interruption in INTERRUPTIONS:
-            # Without an interruption there is nothing to retry: what is held back comes with time.
-            yield from ((interruption, what) for what in (FOLLOWED_BY if interruption.call else FOLLOWED_BY[2:]))
+            following = FOLLOWED_BY
+            if not interruption.call:
+                following = FOLLOWED_BY[2:]  # there is nothing to retry: what is held back comes with time
+            elif interruption.call > _USUAL_CALLS or interruption.kind == "host":
+                following = FOLLOWED_BY[:2]  # few domains have so many calls, or change the host
+            yield from ((interruption, what) for what in following)
 
     def _note(self, job: Future[list[Life]], number: str, what: str) -> None:
         try:

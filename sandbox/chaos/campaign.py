@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 FOLLOWED_BY = ("nothing", "a retry at once", "a retry after max_age", "a roll-back")
 _LONGEST = 31 * DAY
-_MOST_RETRIES = 6
+_MOST_RETRIES = 9
 _SHARE = 17
 """Each time-line meets one in so many of all senders, others each time.
 
