@@ -135,7 +135,7 @@ class Campaign:
             yield Interruption(3), "a roll-back"
             return
         for interruption in INTERRUPTIONS:
-            following = FOLLOWED_BY
+            following: tuple[str, ...] = FOLLOWED_BY
             if not interruption.call:
                 following = FOLLOWED_BY[2:]  # there is nothing to retry: what is held back comes with time
             elif interruption.call > _USUAL_CALLS or interruption.kind == "host":
