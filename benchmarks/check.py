@@ -2,10 +2,10 @@
 
 Each domain is published as it should be: record, policy, TLS reporting record, two MX hosts of its own. checkdmarc does
 what it has of our checks: `check_mta_sts`, `check_smtp_tls_reporting`, `check_mx` with STARTTLS and the policy's
-patterns. What it looks at beyond (DNSSEC, TLSA, reverse DNS, CNAME of MX hosts) is left out of `the same checks`, by
-which the targets are judged; `as it is` has it. Ours leaves nothing out: each name server, CAA, wildcard, a second
-fetch. Both trust the same roots, those of certifi and one of ours. checkdmarc runs in a virtual environment of its own,
-which is made in the user's cache if none is named.
+patterns. What it looks at beyond (DNSSEC, TLSA, reverse DNS, CNAME of MX hosts) is left out. Ours leaves nothing out:
+each name server, CAA, wildcard, a second fetch. Both trust the same roots, those of certifi and one of ours. checkdmarc
+runs in a virtual environment of its own, which is made in the user's cache if none is named. It takes the domains one
+after another: with 20 ms on every exchange, 500 take it some five minutes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ print(json.dumps({"seconds": seconds, "good": good, "peak": resource.getrusage(r
 """
 THEIRS = """
 import json, os, resource, socket, sys, time
-places, count, extras = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "as it is"
+places, count = json.loads(sys.argv[1]), int(sys.argv[2])
 os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = places["ca_file"]
 import dns.nameserver, dns.resolver
 from checkdmarc import mta_sts, smtp, smtp_tls_reporting
@@ -56,12 +56,11 @@ socket.getaddrinfo = getaddrinfo
 server = dns.nameserver.Do53Nameserver("127.0.0.1", places["dns"])
 resolver = dns.resolver.Resolver(configure=False)
 resolver.nameservers = [server]
-if not extras:
-    smtp.check_dnssec = lambda *_, **__: False
-    smtp.get_tlsa_records = lambda *_, **__: []
-    smtp.get_reverse_dns = lambda *_, **__: []
-    ask = smtp.query_dns
-    smtp.query_dns = lambda name, kind, **more: [] if kind == "CNAME" else ask(name, kind, **more)
+smtp.check_dnssec = lambda *_, **__: False
+smtp.get_tlsa_records = lambda *_, **__: []
+smtp.get_reverse_dns = lambda *_, **__: []
+ask = smtp.query_dns
+smtp.query_dns = lambda name, kind, **more: [] if kind == "CNAME" else ask(name, kind, **more)
 start = time.perf_counter()
 good = 0
 for number in range(count):
@@ -72,7 +71,9 @@ for number in range(count):
     patterns = policy["policy"]["mx"] if policy["valid"] else []
     mx = smtp.check_mx(domain, check_mx_tls=True, mta_sts_mx_patterns=patterns, **where)
     encrypted = all(host["starttls"] for host in mx["hosts"])
-    good += policy["valid"] and reporting["valid"] and encrypted and len(mx["hosts"])
+    good += bool(policy["valid"] and reporting["valid"] and encrypted and mx["hosts"])
+    if number % 100 == 99:
+        print(f"checkdmarc: {number + 1} of {count} domains", file=sys.stderr, flush=True)
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "good": good, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
 """
@@ -102,8 +103,7 @@ def compare(theirs: str, places: dict[str, Any], count: int, delay: float) -> bo
     given = json.dumps(places)
     found = {
         "mta-sts check": run(sys.executable, OURS, given, count),
-        "checkdmarc, the same checks": run(theirs, THEIRS, given, count, "the same"),
-        "checkdmarc, as it is": run(theirs, THEIRS, given, count, "as it is"),
+        "checkdmarc, the same checks": run(theirs, THEIRS, given, count),
     }
     print(f"{count:,} domains, {delay * 1000:g} ms on every exchange, seconds:")
     ours = found["mta-sts check"]
