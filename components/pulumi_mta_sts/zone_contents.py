@@ -8,6 +8,7 @@ from mta_sts import Finding, Mode, MtaStsError, Severity, mx_matches, parse_sts_
 from mta_sts.caa import CERTIFICATE_ISSUERS
 from mta_sts.domain_config import DomainConfig
 from mta_sts.ledger import LiveId
+from mta_sts.records import STS_PREFIX, TLSRPT_PREFIX, stated_records
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.refusal import as_warning, collect
 
@@ -93,14 +94,14 @@ def existing_records(
     config: DomainConfig, live: Sequence[dns.LiveRecord]
 ) -> tuple[dict[str, dns.LiveRecord], list[Finding]]:
     """Return what stands at each place that the component wants, and what can't stand there."""
-    texts = [("sts-record", f"_mta-sts.{config.domain}", "v=STSv1")]
+    texts = [("sts-record", f"_mta-sts.{config.domain}", STS_PREFIX)]
     if config.reports:
-        texts.append(("tlsrpt-record", f"_smtp._tls.{config.domain}", "v=TLSRPTv1"))
+        texts.append(("tlsrpt-record", f"_smtp._tls.{config.domain}", TLSRPT_PREFIX))
     existing: dict[str, dns.LiveRecord] = {}
     findings: list[Finding] = []
     live = [record for record in live if record.type != "NS"]  # see `delegation_findings`
-    for role, name, version in texts:
-        record, in_the_way = _existing_text([record for record in live if record.name == name], name, version)
+    for role, name, prefix in texts:
+        record, in_the_way = _existing_text([record for record in live if record.name == name], name, prefix)
         findings += in_the_way
         if record is not None:
             existing[role] = record
@@ -140,24 +141,24 @@ def _existing_mx(
 
 
 def _existing_text(
-    at_name: Sequence[dns.LiveRecord], name: str, version: str
+    at_name: Sequence[dns.LiveRecord], name: str, prefix: str
 ) -> tuple[dns.LiveRecord | None, list[Finding]]:
-    """Return the TXT of one version at a name, and everything else there that hides or spoils it."""
+    """Return the TXT that counts at a name (`stated_records`), and everything else there that hides or spoils it."""
     findings = [
         _in_the_way(record, f"a {record.type} record there hides every TXT")
         for record in at_name
         if dns.excludes("TXT", record)
     ]
-    wanted = [record for record in at_name if record.type == "TXT" and record.content.startswith(version)]
+    wanted = [record for record in at_name if record.type == "TXT" and stated_records([record.content], prefix)]
     # Several senders see no policy where any other TXT stands beside ours (RFC 8461 §3.1 would ignore it).
     findings += [
-        _in_the_way(record, f"only one TXT, beginning {version}, may stand at {name}")
+        _in_the_way(record, f"only one TXT, beginning `{prefix}`, may stand at {name}")
         for record in at_name
         if record.type == "TXT" and record not in wanted
     ]
     if len(wanted) > 1:
         # RFC 8461 §3.1, RFC 8460 §3: not exactly one record means none.
-        findings += [_in_the_way(record, f"{len(wanted)} {version} records stand at {name}") for record in wanted]
+        findings += [_in_the_way(record, f"{len(wanted)} `{prefix}` records stand at {name}") for record in wanted]
         wanted = [record for record in wanted if record.ours]
     return (wanted[0] if len(wanted) == 1 else None), findings
 
@@ -243,7 +244,7 @@ def exists_already(role: str, record: dns.LiveRecord) -> Finding:
 
 def live_id_at(name: str, live: Sequence[dns.LiveRecord]) -> LiveId | None:
     """Return the id that the one MTA-STS record at a name shows (RFC 8461 §3.1), None where there is none."""
-    return live_id_of(_existing_text([record for record in live if record.name == name], name, "v=STSv1")[0])
+    return live_id_of(_existing_text([record for record in live if record.name == name], name, STS_PREFIX)[0])
 
 
 def live_id_of(record: dns.LiveRecord | None) -> LiveId | None:

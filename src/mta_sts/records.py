@@ -42,6 +42,15 @@ class TlsRptRecord:
     rua: tuple[str, ...]
 
 
+def stated_records(texts: Iterable[str], prefix: str) -> list[str]:
+    """Return which TXT values at a name count: those that begin with `STS_PREFIX` or `TLSRPT_PREFIX` (§3 of both RFCs).
+
+    The grammar of RFC 8461 allows white space before that `;`, its rule for what is dropped does not, nor erratum
+    6285; of senders some see no record then (chasquid, mailpiece), others do (mox, postfix-tlspol).
+    """
+    return [text for text in texts if text.startswith(prefix)]
+
+
 def parse_sts_record(text: str) -> StsRecord:
     """Return the record that one TXT value states (RFC 8461 §3.1); raises MtaStsError with every reason."""
     fields, findings = _fields(text, "v=STSv1")
@@ -60,7 +69,7 @@ def parse_sts_record(text: str) -> StsRecord:
 
 def select_sts_record(texts: Iterable[str]) -> StsRecord:
     """Return the one MTA-STS record of a TXT RRset (RFC 8461 §3.1); raises MtaStsError where not exactly one is."""
-    return parse_sts_record(_only([text for text in texts if text.startswith(STS_PREFIX)], STS_PREFIX))
+    return parse_sts_record(_only(stated_records(texts, STS_PREFIX), STS_PREFIX))
 
 
 def parse_tlsrpt_record(text: str) -> TlsRptRecord:
@@ -85,7 +94,7 @@ def parse_tlsrpt_record(text: str) -> TlsRptRecord:
 
 def select_tlsrpt_record(texts: Iterable[str]) -> TlsRptRecord:
     """Return the one TLS reporting record of a TXT RRset (RFC 8460 §3); raises MtaStsError where not exactly one is."""
-    return parse_tlsrpt_record(_only([text for text in texts if text.startswith(TLSRPT_PREFIX)], TLSRPT_PREFIX))
+    return parse_tlsrpt_record(_only(stated_records(texts, TLSRPT_PREFIX), TLSRPT_PREFIX))
 
 
 def render_sts_record(identifier: str) -> str:

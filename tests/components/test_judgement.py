@@ -47,6 +47,12 @@ def refused_component(world: World, args: dict[str, Any]) -> tuple[str, list[str
             ["hides every TXT", "_mta-sts.provider.example"],
         ),
         (("TXT", "_smtp._tls.example.com", '"v=spf1 -all"'), ["only one TXT", "v=spf1"]),
+        (("TXT", "_mta-sts.example.com", '"v=STSv1x; id=1"'), ["beginning `v=STSv1;`", "v=STSv1x"]),
+        (("TXT", "_mta-sts.example.com", '"v=STSv1 ; id=1"'), ["beginning `v=STSv1;`", "v=STSv1 ;"]),
+        (
+            ("TXT", "_smtp._tls.example.com", '"v=TLSRPTv10; rua=mailto:x@example.com"'),
+            ["beginning `v=TLSRPTv1;`", "v=TLSRPTv10"],
+        ),
         (("A", "mta-sts.example.com", "192.0.2.1"), ["needs a CNAME", "192.0.2.1"]),
         (("AAAA", "mta-sts.example.com", "2001:db8::1"), ["needs a CNAME", "2001:db8::1"]),
         (("TXT", "mta-sts.example.com", '"v=spf1 -all"'), ["needs a CNAME", "v=spf1"]),
@@ -140,7 +146,7 @@ def test_two_sts_records_are_both_named(world: World, adopt: bool) -> None:
     world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=1"', comment=OWN)
     world.has("TXT", "_mta-sts.example.com", '"v=STSv1; id=2"')
     message, _ = refused(world, ENFORCE | {"adopt": adopt})
-    assert "2 v=STSv1 records" in message
+    assert "2 `v=STSv1;` records" in message
     assert "zone-1-record-1" in message
     assert "zone-1-record-2" in message
 

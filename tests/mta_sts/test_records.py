@@ -68,6 +68,35 @@ def test_exactly_one_sts_record_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "v=STSv1x; id=b",
+        "v=STSv10; id=b",
+        "v=STSv1.1; id=b",
+        "v=STSv1, id=b",
+        "v=STSv1 id=b",
+        "v=STSv1 is not a policy",
+        "v=STSv1",
+        "v=STSv1 ; id=b",
+        "v=STSv1\t; id=b",
+        "v=stsv1; id=b",
+        " v=STSv1; id=b",
+        '"v=STSv1; id=b"',
+    ],
+)
+def test_only_what_begins_with_version_and_delimiter_counts(text: str) -> None:
+    """A longer version is another one; what is not counted neither is a record nor spoils one (RFC 8461 §3.1)."""
+    report = text.replace("STS", "TLSRPT").replace("sts", "tlsrpt").replace("id=b", "rua=mailto:b@example.com")
+    assert StsRecord("a") == select_sts_record([text, "v=STSv1;id=a"])
+    assert TlsRptRecord(("mailto:a@example.com",)) == select_tlsrpt_record(
+        [report, "v=TLSRPTv1;rua=mailto:a@example.com"]
+    )
+    for select, alone in ((select_sts_record, text), (select_tlsrpt_record, report)):
+        with pytest.raises(MtaStsError, match="exactly one"):
+            select([alone])
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("v=TLSRPTv1;rua=mailto:reports@example.com", ("mailto:reports@example.com",)),  # RFC 8460 §3

@@ -8,7 +8,14 @@ from mta_sts.caa import stopping
 from mta_sts.findings import Finding, MtaStsError, Severity
 from mta_sts.matching import mx_matches
 from mta_sts.policy import Mode, check_policy
-from mta_sts.records import STS_PREFIX, TLSRPT_PREFIX, check_rua, select_sts_record, select_tlsrpt_record
+from mta_sts.records import (
+    STS_PREFIX,
+    TLSRPT_PREFIX,
+    check_rua,
+    select_sts_record,
+    select_tlsrpt_record,
+    stated_records,
+)
 
 if TYPE_CHECKING:
     from mta_sts.adoption.observe import Looked, Observed
@@ -85,7 +92,7 @@ def _text(looked: Looked, prefix: str, wildcard: Looked) -> list[Finding]:
             message = f"leads to {looked.delegated_to}, where no TXT stands; remove the CNAME or ask the provider"
             return [Finding("cname-leads-nowhere", looked.name, message)]
         return []
-    wanted = [value for value in looked.values if value.startswith(prefix)]
+    wanted = stated_records(looked.values, prefix)
     others = [value for value in looked.values if value not in wanted]
     findings: list[Finding] = []
     if others and set(others) <= set(wildcard.values):

@@ -16,6 +16,7 @@ from mta_sts.records import (
     check_rua,
     select_sts_record,
     select_tlsrpt_record,
+    stated_records,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def judge_record(seen: Seen, now: datetime) -> Iterator[Point]:
         return
     record = f'{looked.name} TXT "{STS_PREFIX} id={fresh_id(now)};"'
     yield from _texts(Area.RECORD, looked, seen, record)
-    stated = [value for value in looked.values if value.startswith(STS_PREFIX)]
+    stated = stated_records(looked.values, STS_PREFIX)
     if len(stated) == 1:
         try:
             select_sts_record(stated)
@@ -120,7 +121,7 @@ def judge_reports(seen: Seen) -> Iterator[Point]:
         return
     record = f'{looked.name} TXT "{TLSRPT_PREFIX} rua=mailto:tls-reports@{seen.domain}"'
     yield from _texts(Area.REPORTS, looked, seen, record)
-    stated = [value for value in looked.values if value.startswith(TLSRPT_PREFIX)]
+    stated = stated_records(looked.values, TLSRPT_PREFIX)
     if len(stated) != 1:
         return
     yield from _tags(Area.REPORTS, looked.name, stated[0], ("v", "rua"))
@@ -153,8 +154,8 @@ def _texts(area: Area, looked: Looked, seen: Seen, record: str) -> Iterator[Poin
     sts = area is Area.RECORD
     prefix, like = (STS_PREFIX, _STS_LIKE) if sts else (TLSRPT_PREFIX, _TLSRPT_LIKE)
     severity = Kind.ERROR if sts else Kind.WARNING
-    stated = [value for value in looked.values if value.startswith(prefix)]
-    others = [value for value in looked.values if not value.startswith(prefix)]
+    stated = stated_records(looked.values, prefix)
+    others = [value for value in looked.values if value not in stated]
     misspelt = next((value for value in others if like.match(value)), None)
     wild = seen.wildcard.values if seen.wildcard else ()
     astray = [value for value in (seen.apex.values if seen.apex else ()) if like.match(value)]
