@@ -21,7 +21,7 @@ config = read_stack_config(Path(__file__).parent / "stacks" / "schema.json")
 host_args = config.host | {"domains": config.hosted}
 try:
     # Every domain is judged before the first resource of any is registered.
-    judge(config.domains, judge_host(HOST, host_args, None))
+    judge(config.domains, judge_host(HOST, host_args, None), problems=config.problems)
 except Refused as refused:
     raise refused.after_brakes(publish) from None
 

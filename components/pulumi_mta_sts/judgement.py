@@ -1,5 +1,6 @@
 """Judges a change against what is live and what was served so far, before any resource is registered."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from mta_sts.ledger import (
     read_versions,
 )
 from mta_sts.mx_life_cycle import Needed, needed_hosts, retiring_hosts
+from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns, former_host
 from pulumi_mta_sts.live import once_a_run
 from pulumi_mta_sts.outside import outside
@@ -145,33 +147,75 @@ class Judged:
         return self.removable_from != NOW
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A declared domain: its place in the configuration, its arguments as they are given, and all that is found."""
+
+    place: str
+    args: Any
+    findings: list[Finding]
+
+    @property
+    def name(self) -> str:
+        """The domain's name, empty where there is none."""
+        name = self.args.get("domain") if isinstance(self.args, Mapping) else None
+        return to_ascii(name) if isinstance(name, str) else ""
+
+
 def judge(
-    domains: Sequence[Mapping[str, Any]],
+    domains: Sequence[Any],
     host: JudgedHost,
     opts: pulumi.ResourceOptions | None = None,
     *,
     path: str = "domains[{}].",
+    problems: Sequence[Finding] = (),
 ) -> list[Judged]:
     """Judge declared domains against the live world: records, CAA and the policies already served.
 
-    `host` is the host that serves them all; `path` is how the place of a domain in the configuration is named.
+    `host` is the host that serves them all; `path` is how the place of a domain in the configuration is named;
+    `problems` are errors that were found in the configuration before. What is declared wrong can't be judged; the other
+    domains are all the same, for a brake among them waits for nobody.
     Warnings are logged. Raises Refused with every error of the host and of every domain.
     """
-    per_domain = [check_domain(domain) for domain in domains]
-    declared = [_at(path.format(index), finding) for index, findings in enumerate(per_domain) for finding in findings]
-    declared += check_different(domains)
-    if errors(declared):
-        said = {finding.path for finding in declared}
-        raise_together([*declared, *(finding for finding in host.findings if finding.path not in said)])
-    configs = [resolve_domain(domain) for domain in domains]
-    found = list(host.findings)
-    given_ids = [domain.get("zone_id") for domain in domains]
+    entries = [_Entry(path.format(index), domain, check_domain(domain)) for index, domain in enumerate(domains)]
+    declared = [_at(entry.place, finding) for entry in entries for finding in entry.findings]
+    wrong = errors([*problems, *declared, *check_different(domains)])
+    times = Counter(entry.name for entry in entries)
+    # Declared twice, it can't be told which one is meant.
+    sound = [
+        entry for entry in entries if times[entry.name] == 1 and not any(_is_at(entry.place, one) for one in wrong)
+    ]
+    said = {finding.path for finding in wrong}
+    found = [*wrong, *(finding for finding in host.findings if finding.path not in said)]
+    judged, unread = _judge_sound(sound, host, opts, found) if sound else ([], [])
+    found += [_at(entry.place, finding) for entry in sound for finding in entry.findings] + unread
+    brakes = [
+        {**entry.args, "host": {"bucket": host.bucket, "target": each.existing["policy-host"].content}}
+        for entry, each in zip(sound, judged, strict=True)
+        if each.braking and host.bucket and "policy-host" in each.existing and not errors(entry.findings)
+    ]
+    ways_out = [
+        line for entry, each in zip(sound, judged, strict=True) for line in _ways_out(each, entry.findings, unread)
+    ]
+    raise_together(found, brakes, ways_out)
+    return judged
+
+
+def _judge_sound(
+    entries: Sequence[_Entry], host: JudgedHost, opts: pulumi.ResourceOptions | None, found: list[Finding]
+) -> tuple[list[Judged], list[Finding]]:
+    """Judge domains that are declared well, and add to the findings of each; what concerns several goes to `found`.
+
+    Returns them, and why the policies served so far can't be read.
+    """
+    configs = [resolve_domain(entry.args) for entry in entries]
+    given_ids = [entry.args.get("zone_id") for entry in entries]
     known = known_zones(given_ids, found, opts)
     zone_ids: list[pulumi.Input[str]] = []
-    for config, given_id, findings in zip(configs, given_ids, per_domain, strict=True):
+    for entry, config, given_id in zip(entries, configs, given_ids, strict=True):
         zone_id, not_found = find_zone_id(config.domain, config.zone, given_id, known)
         zone_ids.append(zone_id)
-        findings.extend(not_found)
+        entry.findings.extend(not_found)
     live, unreadable = dns.records([zone_id for zone_id in zone_ids if isinstance(zone_id, str) and zone_id], opts)
     found += unreadable
     none: Mapping[str, Sequence[PolicyVersion]] = {}
@@ -184,41 +228,28 @@ def judge(
         _relied_on(config, records, versions.get(config.domain) or ())
         for config, records in zip(configs, here, strict=True)
     ]
-    seen = seen_now(entry.host for entries in (*unproved, *remaining) for entry in entries)
+    seen = seen_now(mx.host for hosts in (*unproved, *remaining) for mx in hosts)
     judged: list[Judged] = []
-    for index, (config, zone_id) in enumerate(zip(configs, zone_ids, strict=True)):
-        broken = {
-            entry.host: wrong[0].message for entry in remaining[index] if (wrong := errors(not_ready([entry], seen)))
-        }
-        result, findings = _judge_domain(config, zone_id, here[index], versions.get(config.domain), broken)
+    for index, (entry, config) in enumerate(zip(entries, configs, strict=True)):
+        broken = {mx.host: wrong[0].message for mx in remaining[index] if (wrong := errors(not_ready([mx], seen)))}
+        result, findings = _judge_domain(config, zone_ids[index], here[index], versions.get(config.domain), broken)
         findings += not_ready(unproved[index], seen)
         away = delegation_findings(published_names(config), here[index], known)
         findings += map(as_warning, away) if result.braking else away
         if config.domain in versions:  # else the host's own finding says why nothing is known
             findings += _step_findings(result, elsewhere.get(config.domain))
         judged.append(result)
-        per_domain[index] += findings
+        entry.findings.extend(findings)
     moving = former_host.move_findings(_moves([each for each in judged if each.config.domain in versions], host))
-    for index, each in enumerate(judged):
+    for entry, each in zip(entries, judged, strict=True):
         domain = each.config.domain
-        findings = [*per_domain[index], *([moving[domain]] if domain in moving else [])]
-        per_domain[index] = _overridden(each, findings, unread)
-        warn(domain, per_domain[index])
-        found += [_at(path.format(index), finding) for finding in per_domain[index]]
+        findings = [*entry.findings, *([moving[domain]] if domain in moving else [])]
+        entry.findings[:] = _overridden(each, findings, unread)
+        warn(domain, entry.findings)
     if all(_needs_no_ledger(each) for each in judged):
         unread = [as_warning(finding) for finding in unread]
     warn("MTA-STS", unread)
-    found += unread
-    brakes = [
-        {**domain, "host": {"bucket": host.bucket, "target": each.existing["policy-host"].content}}
-        for domain, each, findings in zip(domains, judged, per_domain, strict=True)
-        if each.braking and host.bucket and "policy-host" in each.existing and not errors(findings)
-    ]
-    ways_out = [
-        line for each, findings in zip(judged, per_domain, strict=True) for line in _ways_out(each, findings, unread)
-    ]
-    raise_together(found, brakes, ways_out)
-    return judged
+    return judged, unread
 
 
 def _moves(judged: Sequence[Judged], host: JudgedHost) -> list[former_host.Move]:
@@ -540,5 +571,9 @@ def _kept(
     return kept, notes
 
 
+def _is_at(place: str, finding: Finding) -> bool:
+    return f"{finding.path}.".startswith(place)
+
+
 def _at(prefix: str, finding: Finding) -> Finding:
-    return Finding(finding.rule, f"{prefix}{finding.path}", finding.message, finding.severity)
+    return replace(finding, path=f"{prefix}{finding.path}".removesuffix("."))

@@ -1,7 +1,7 @@
 """The stack's configuration (`stacks/Pulumi.<stack>.yaml`), read against its schema."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,26 +28,37 @@ class StackConfig:
 
     domains: list[Any]
     host: Any
+    problems: Sequence[Finding] = ()
+    """What is wrong with single domains; `judge` raises it, after it has found who may go on in spite of it."""
 
     @property
-    def hosted(self) -> list[dict[str, Any]]:
+    def hosted(self) -> list[Any]:
         """The domains as a policy host takes them."""
-        return [{key: domain[key] for key in ("domain", "zone", "zone_id") if key in domain} for domain in self.domains]
+        taken = ("domain", "zone", "zone_id")
+        return [
+            {key: domain[key] for key in taken if key in domain} if isinstance(domain, dict) else domain
+            for domain in self.domains
+        ]
 
 
 def read_stack_config(schema: Path) -> StackConfig:
     """Return the stack's domains and host settings, with the evidence files beside the schema.
 
-    Raises pulumi.InputPropertiesError with everything that the schema and `check_domains` find.
+    What the schema and `check_domains` find of single domains are `problems`. Raises pulumi.InputPropertiesError with
+    all of it where something is wrong with the stack itself: then nothing can be told of any domain.
     """
     config = pulumi.Config()
     given: dict[str, Any] = {
         f"{config.name}:{key}": value for key in _KEYS if (value := config.get_object(key)) is not None
     }
+    elsewhere = _take_elsewhere(given.get(f"{config.name}:domains"))
     document = json.loads(schema.read_text(encoding="utf-8"))
-    raise_together([*_unknown_keys(config.name), *_aws(), *_findings(given, document, config.name)])
-    domains = _with_evidence(given[f"{config.name}:domains"], schema.parent / "evidence")
-    return StackConfig(domains, given.get(f"{config.name}:host", {}))
+    problems = errors([*_unknown_keys(config.name), *_aws(), *elsewhere, *_findings(given, document, config.name)])
+    if not all(problem.path.startswith("domains[") for problem in problems):
+        raise_together(problems)
+    broken = {problem.path.partition(".")[0] for problem in problems}
+    domains, damaged = _with_evidence(given[f"{config.name}:domains"], broken, schema.parent / "evidence")
+    return StackConfig(domains, given.get(f"{config.name}:host", {}), [*problems, *damaged])
 
 
 def _aws() -> list[Finding]:
@@ -64,23 +75,28 @@ def _aws() -> list[Finding]:
     ]
 
 
-def _with_evidence(domains: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """Return the domains, those in enforce with their evidence file where there is one: `evidence/DOMAIN.json`."""
+def _with_evidence(domains: list[Any], broken: Container[str], folder: Path) -> tuple[list[Any], list[Finding]]:
+    """Return the domains, those in enforce with their evidence file where there is one: `evidence/DOMAIN.json`.
+
+    And what is wrong with these files. The domains in `broken` places can't have one.
+    """
     found: list[Finding] = []
     complete = []
     for index, domain in enumerate(domains):
-        path = folder / f"{normalise_host(domain['domain'])}.json"
+        here = f"domains[{index}]"
         evidence = None
-        if domain.get("mode") == "enforce" and path.exists():
+        if (
+            here not in broken
+            and domain.get("mode") == "enforce"
+            and (path := folder / f"{normalise_host(domain['domain'])}.json").exists()
+        ):
             from mta_sts.evidence import load_evidence  # noqa: PLC0415  heavy, and few domains take this step
 
-            here = f"domains[{index}].evidence."
             read: list[Finding] = []
             evidence = collect(read, partial(load_evidence, path), None)
-            found += [replace(each, path=f"{here}{each.path}", message=f"{path}: {each.message}") for each in read]
+            found += below(f"{here}.evidence", [replace(one, message=f"{path}: {one.message}") for one in read])
         complete.append(domain if evidence is None else domain | {"evidence": evidence})
-    raise_together(found)
-    return complete
+    return complete, found
 
 
 def _unknown_keys(project: str) -> list[Finding]:
@@ -101,10 +117,7 @@ def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str)
         message = f"got {domains!r}; list the mail domains under {project}:domains, each as `domain: example.com`"
         found.append(Finding("domains-invalid", "domains", message))
     else:
-        plain = [dict(domain) if isinstance(domain, dict) else domain for domain in domains]
-        for index, domain in enumerate(plain):
-            found += _elsewhere(f"domains[{index}]", domain)
-        found += check_domains(plain)
+        found += check_domains(domains)
     if f"{project}:host" in given:
         found += below("host", check_host(given[f"{project}:host"], lists_domains=False))
     known = [finding.path for finding in errors(found)]
@@ -118,14 +131,17 @@ def _findings(given: Mapping[str, Any], schema: Mapping[str, Any], project: str)
     return found
 
 
-def _elsewhere(place: str, domain: Any) -> list[Finding]:
-    """Take from a domain what a stack file has in another place, and return the findings that say where."""
-    present = [key for key in _ELSEWHERE if isinstance(domain, dict) and domain.pop(key, None) is not None]
+def _take_elsewhere(domains: Any) -> list[Finding]:
+    """Take from the domains what a stack file has in another place, and return the findings that say where."""
     return [
         Finding(
-            "unknown-key", f"{place}.{key}", f"{key!r} is no setting of a domain in a stack file: {_ELSEWHERE[key]}"
+            "unknown-key",
+            f"domains[{index}].{key}",
+            f"{key!r} is no setting of a domain in a stack file: {_ELSEWHERE[key]}",
         )
-        for key in present
+        for index, domain in enumerate(domains if isinstance(domains, list) else [])
+        for key in _ELSEWHERE
+        if isinstance(domain, dict) and domain.pop(key, None) is not None
     ]
 
 

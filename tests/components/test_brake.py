@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import runpy
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
+from pulumi.runtime.config import set_all_config
 from pulumi_mta_sts import JudgedHost, MtaSts, Refused, judge
 
 from mta_sts import content_id
@@ -15,7 +19,7 @@ from mta_sts.cloud_resources import LEAVING
 from tests.components.mocked import OWN, RECORDS, TARGET, World, deploy, recording, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 DAY = 86_400
 SERVED = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmax_age: 1209600\n"
@@ -270,4 +274,103 @@ def test_a_domain_with_something_in_its_own_way_is_not_among_the_brakes(world: W
     world.records["zone-1"][0]["comment"] = "another team"
     message, registered = together(world, {"domain": "b.example.com"})
     assert "nothing was changed:" in message
+    assert {} == registered
+
+
+MAIN = Path(__file__).parents[2] / "__main__.py"
+SETTINGS = {
+    "aws:region": "eu-west-1",
+    "aws:allowedAccountIds": '["111111111111"]',
+    "mta-sts:host": '{"bucket": "policies"}',
+}
+TYPING_ERRORS: list[Any] = [
+    {"domain": "b.example.com", "mx": ["192.0.2.1"]},
+    {"domain": "b.example.com", "mx": [MX1], "modus": "testing"},
+    {"domain": "b.example.com", "mx": [MX1], "mode": "on"},
+    {"domain": "b.example.com", "mx": [MX1], "max_age": "a day"},
+    {"domain": "b.example.com", "mx": [MX1], "host": {"bucket": "x"}},
+    {"domain": "b.example.com", "mx": [MX1], "tags": {"team": 5}},
+    {"domain": "b.example.com", "mx": [MX1], "reports": ["mailto:x@example.com", ""]},
+    {"domain": "b example.com", "mx": [MX1]},
+    {"domain": 5},
+    {"mx": [MX1]},
+    "b.example.com",
+    "the zone of example.com",
+    None,
+    7,
+    [],
+]
+
+
+@pytest.fixture
+def stack(world: World) -> Iterator[Callable[..., tuple[str, list[str], dict[str, str]]]]:
+    """Run the program with these domains in the stack file; return what it refuses, and what it has registered then."""
+
+    def run(*domains: Any, **settings: str) -> tuple[str, list[str], dict[str, str]]:
+        listed = json.dumps([{key: value for key, value in BRAKE.items() if key != "host"}, *domains])
+        set_all_config(SETTINGS | {"mta-sts:domains": listed} | settings)
+        with recording(world, preview=False) as recorded, pytest.raises(Refused) as caught:
+            pulumi.runtime.test(lambda: runpy.run_path(str(MAIN)) and None)()
+        paths = [problem["property_path"] for problem in caught.value.errors or []]
+        return caught.value.message, paths, recorded.children()
+
+    yield run
+    set_all_config({})
+
+
+@pytest.mark.parametrize("wrong", TYPING_ERRORS, ids=str)
+def test_a_typing_error_at_another_domain_does_not_hold_it_up(
+    world: World, stack: Callable[..., tuple[str, list[str], dict[str, str]]], wrong: Any
+) -> None:
+    """The program itself: the brake goes out, alone, and then it fails with what is wrong in the stack file."""
+    live(world)
+    message, paths, registered = stack(wrong)
+    assert "nothing was changed but by the brake of example.com:" in message
+    assert paths
+    assert all(path.startswith("domains[1]") for path in paths), message
+    assert {"example.com-policy", "example.com-sts-record", "example.com-policy-host"} <= registered.keys()
+    assert not [name for name in registered if not name.startswith("example.com")]
+
+
+def test_every_problem_is_said_beside_the_brake(
+    world: World, stack: Callable[..., tuple[str, list[str], dict[str, str]]]
+) -> None:
+    """What is declared wrong, and what is wrong with the live world of domains that are declared well."""
+    live(world)
+    world.zones["zone-2"] = "example.net"
+    world.has("A", "mta-sts.b.example.com", "192.0.2.1")
+    well = {"domain": "b.example.com", "mx": ["mx1.example.com"]}
+    message, paths, registered = stack(
+        well, TYPING_ERRORS[0] | {"domain": "c.example.com"}, {"domain": "d.example.net"}
+    )
+    assert ["domains[1].domain", "domains[2].mx[0]", "domains[3].mx"] == sorted(paths), message
+    assert "example.com-sts-record" in registered
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"mta-sts:host": '{"buckett": "policies"}'}, "host.buckett"),
+        ({"mta-sts:hosts": "{}"}, "hosts"),
+        ({"aws:region": ""}, "aws:region"),
+    ],
+)
+def test_what_is_wrong_with_the_whole_stack_stops_it(
+    world: World, stack: Callable[..., tuple[str, list[str], dict[str, str]]], settings: dict[str, str], path: str
+) -> None:
+    """Which bucket, or which account, can't be told: nothing may be written anywhere; all is said together."""
+    live(world)
+    message, paths, registered = stack(TYPING_ERRORS[0], **settings)
+    assert {path, "domains[1].mx[0]"} == set(paths)
+    assert "nothing was changed:" in message
+    assert {} == registered
+
+
+def test_a_domain_that_is_declared_twice_is_no_brake(
+    world: World, stack: Callable[..., tuple[str, list[str], dict[str, str]]]
+) -> None:
+    """It can't be told which of the two is meant."""
+    live(world)
+    _, paths, registered = stack(ALONE | {"mode": "enforce"})
+    assert ["domains[1].domain"] == paths
     assert {} == registered

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from pulumi.runtime.config import set_all_config
+from pulumi_mta_sts import judge, judge_host
 from pulumi_mta_sts.mta_sts import MtaStsArgs
 from pulumi_mta_sts.stack_config import StackConfig, read_stack_config
 
@@ -41,10 +42,17 @@ def read(world: World, settings: dict[str, Any], schema: Path = SCHEMA) -> Stack
     return found[0]
 
 
+def program(schema: Path) -> None:
+    """Read the stack and judge it, as `__main__.py` does."""
+    config = read_stack_config(schema)
+    host = judge_host("policy-host", config.host | {"domains": config.hosted}, None)
+    judge(config.domains, host, problems=config.problems)
+
+
 def refused(world: World, settings: dict[str, Any], schema: Path = SCHEMA) -> tuple[str, list[str]]:
     """Return message and paths with which a stack's configuration is refused."""
     set_all_config(AWS | {key: json.dumps(value) for key, value in settings.items()})
-    return refusal(world, lambda: read_stack_config(schema))
+    return refusal(world, lambda: program(schema))
 
 
 @pytest.mark.parametrize("path", STACKS, ids=lambda path: path.name)
@@ -174,6 +182,7 @@ def test_a_damaged_evidence_file_is_refused_with_its_name(
     world: World, schema: Path, tmp_path: Path, spoil: Any, words: str
 ) -> None:
     """An edit by hand is noticed; the message names the file and how to write it again."""
+    world.zones["zone-2"] = "example.net"
     clean_week(tmp_path)
     file = schema.parent / "evidence" / "example.com.json"
     write_evidence(build(tmp_path), file)

@@ -77,7 +77,7 @@ def test_the_brake_takes_one_setting_and_one_update(
 def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
     world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
 ) -> None:
-    """A stray MX, another text, no ledger, and another domain that is refused: senders deliver, and nothing is lost."""
+    """A stray MX, another text, no ledger, another domain refused, a typing error: senders deliver, nothing is lost."""
     enforced = GOOGLE | {"mode": "enforce", "acknowledge": REASON}
     assert deploy(OWN, enforced).up().ok
     senders = [sender_in(world, TEMPERAMENTS[each]) for each in ("diligent", "renewing")]
@@ -95,7 +95,7 @@ def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
     cloudflare.add("example.com", "MX", "example.com", "stray.example.net", priority=90)
     cloudflare.add("example.com", "TXT", "_mta-sts.example.com", '"verification=1"')
     cloudflare.add(GOOGLE["domain"], "MX", GOOGLE["domain"], "stray.example.net", priority=90)
-    deployment = deploy(OWN, enforced)
+    deployment = deploy(OWN, enforced, {"domain": "new.example", "mx": ["192.0.2.1"]})
     before = deployment.resources()
     brake(world)
     assert "`pulumi up --skip-preview`" in deployment.preview().errors
@@ -105,6 +105,7 @@ def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
     assert {"delivered"} == outcomes(GOOGLE["domain"])
     assert "nothing was changed but by the brake of example.com" in braked.errors
     assert "domains[1].mx: live MX host stray.example.net" in braked.errors
+    assert "domains[2].mx[0]: '192.0.2.1' is an IP address" in braked.errors
     assert ["example.com-policy", "example.com-sts-record"] == [step.name for step in braked.changes]
     kept = {(one["urn"], one.get("protect")) for one in before}
     assert kept == {(one["urn"], one.get("protect")) for one in deployment.resources()}
