@@ -1,13 +1,16 @@
-"""`mta-sts`: the command line. Each command is a module of `mta_sts.commands`, imported light."""
+"""`mta-sts`: the command line.
+
+Each command is a module of `mta_sts.commands`, imported light. What it raises as ValueError or OSError is a wrong call.
+"""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import TYPE_CHECKING
 
 from mta_sts.commands import adopt, check, evidence, lint, migrate, promote, recover, reports, review
+from mta_sts.commands.output import drain, put_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,18 +33,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = _Parser(prog="mta-sts", description="MTA-STS (RFC 8461) and TLS reporting (RFC 8460) for mail domains.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", parser_class=_Parser)
     for command in COMMANDS:
         command.add_parser(commands)
-    options = parser.parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        options = parser.parse_args(argv)
+        return _run(options)
+    except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         return 130
+    finally:
+        drain()
+
+
+def _run(options: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except BrokenPipeError:
+        raise
+    except ValueError as error:
+        said = str(error)
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    print(f"mta-sts {options.command}: {said}", file=sys.stderr)
+    return EXIT_USAGE
 
 
 class _Version(argparse.Action):
@@ -51,5 +68,5 @@ class _Version(argparse.Action):
         """Print it and exit."""
         from importlib.metadata import version  # noqa: PLC0415  slow, and only this needs it
 
-        print(f"mta-sts {version('pulumi-mta-sts')}")
+        put_out(f"mta-sts {version('pulumi-mta-sts')}\n")
         parser.exit()

@@ -18,7 +18,7 @@ from unittest.mock import Mock
 import pytest
 
 from mta_sts.cli import main
-from mta_sts.commands.reports import ProgressLine
+from mta_sts.commands.output import ProgressLine
 from mta_sts.reports import collect as collect_module
 from mta_sts.reports.collect import Options, Progress, collect
 from mta_sts.reports.document import WARNINGS, document

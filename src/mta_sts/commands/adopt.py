@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mta_sts.commands.reports import ProgressLine, speak_utf8
+from mta_sts.commands.output import ProgressLine, put_out
 from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 EXIT_CLEAR = 0
 EXIT_STOPPED = 1
-EXIT_USAGE = 64
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,35 +37,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look, plan, print, and return 0, 1 or 64."""
+    """Look, plan, print, and return 0 or 1; raises ValueError or OSError."""
     from mta_sts.domain_config import check_domain  # noqa: PLC0415  a light start for --help
-    from mta_sts.files import write_whole  # noqa: PLC0415
     from mta_sts.findings import errors  # noqa: PLC0415
 
     wrong = [found for found in check_domain({"domain": options.domain, "mode": "none"}) if found.path == "domain"]
     if wrong:
-        print(f"mta-sts adopt: {wrong[0].message}", file=sys.stderr)
-        return EXIT_USAGE
-    try:
-        network = network_of(options)
-        adoption = _look(options.domain, network)
-    except ValueError as error:
-        print(f"mta-sts adopt: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        raise ValueError(wrong[0].message)
+    network = network_of(options)
+    adoption = _look(options.domain, network)
     from mta_sts.adoption.writers import to_json, to_text  # noqa: PLC0415
 
     text = to_json(adoption) if options.json else to_text(adoption)
-    if options.output:
-        try:
-            write_whole(Path(options.output), text)
-        except OSError as error:
-            print(
-                f"mta-sts adopt: {options.output}: {error.strerror}; name a file that can be written", file=sys.stderr
-            )
-            return EXIT_USAGE
-    else:
-        speak_utf8(always=options.json)
-        sys.stdout.write(text)
+    put_out(text, options.output, utf8=options.json)
     return EXIT_STOPPED if errors(adoption.findings) else EXIT_CLEAR
 
 

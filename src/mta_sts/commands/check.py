@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.commands.reports import ProgressLine, speak_utf8
+from mta_sts.commands.output import ProgressLine, put_out
 from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 EXIT_GOOD = 0
 EXIT_ERRORS = 1
 EXIT_NOT_SURE = 2
-EXIT_USAGE = 64
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,20 +67,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, print, and return 0, 1, 2 or 64."""
-    try:
-        return _check(options)
-    except ValueError as error:
-        print(f"mta-sts check: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"mta-sts check: {error.filename}: {error.strerror}", file=sys.stderr)
-    return EXIT_USAGE
-
-
-def _check(options: argparse.Namespace) -> int:
+    """Check, print, and return 0, 1 or 2; raises ValueError or OSError."""
     from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
-
-    from mta_sts.files import write_whole  # noqa: PLC0415
 
     network = network_of(options)
     for option, file in (("-o", options.output), ("--keep", options.keep)):
@@ -100,13 +87,8 @@ def _check(options: argparse.Namespace) -> int:
         reports = check_domains(domains, network, known, smtp=not options.no_smtp, progress=line.show)
     now = datetime.now(UTC).replace(microsecond=0)
     if options.keep:
-        write_whole(Path(options.keep), _written("json", reports, bad, now))
-    text = _written(options.form, reports, bad, now)
-    if options.output:
-        write_whole(Path(options.output), text)
-    else:
-        speak_utf8(always=options.form != "table")
-        sys.stdout.write(text)
+        put_out(_written("json", reports, bad, now), options.keep)
+    put_out(_written(options.form, reports, bad, now), options.output, utf8=options.form != "table")
     verdicts = {report.verdict for report in reports}
     if "errors" in verdicts:
         return EXIT_ERRORS

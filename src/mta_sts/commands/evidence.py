@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.commands.reports import ProgressLine, add_reading_options, origin_of, speak_utf8
+from mta_sts.commands.output import ProgressLine, speak_utf8
+from mta_sts.commands.reports import add_reading_options, origin_of
 from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 EXIT_ENOUGH = 0
 EXIT_SHORT = 1
-EXIT_USAGE = 64
 _HTTPS = 443
 
 
@@ -71,28 +70,21 @@ def add_building_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the file, print what stands against it, and return 0, 1 or 64."""
+    """Write the file, print what stands against it, and return 0 or 1; raises ValueError or OSError."""
     from dataclasses import astuple  # noqa: PLC0415  a light start for --help
     from datetime import UTC, datetime  # noqa: PLC0415
 
     from mta_sts.evidence import UNTESTED, Thresholds, check_evidence, shown_window, write_evidence  # noqa: PLC0415
-    from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
+    from mta_sts.findings import errors  # noqa: PLC0415
     from mta_sts.policy import Mode, Policy, parse_policy  # noqa: PLC0415
 
     thresholds = Thresholds(options.days, options.sessions, options.organizations, options.fresh_days)
-    try:
-        if min(astuple(thresholds)) < 1:
-            raise ValueError("a threshold is below 1: no report is not a clean report")  # noqa: TRY301  said with the others
-        body, source = (Path(options.policy).read_bytes(), options.policy) if options.policy else _served(options)
-        evidence = build(options, body)
-        output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
-        write_evidence(evidence, output)
-    except (MtaStsError, ValueError) as error:
-        print(f"mta-sts evidence: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        print(f"mta-sts evidence: {error.filename}: {error.strerror}", file=sys.stderr)
-        return EXIT_USAGE
+    if min(astuple(thresholds)) < 1:
+        raise ValueError("a threshold is below 1: no report is not a clean report")
+    body, source = (Path(options.policy).read_bytes(), options.policy) if options.policy else _served(options)
+    evidence = build(options, body)
+    output = Path(options.output or f"stacks/evidence/{evidence['domain']}.json")
+    write_evidence(evidence, output)
     tested = parse_policy("\n".join(evidence["body"]["policy"]) + "\n")
     enforce = Policy(tested.version, Mode.ENFORCE, tested.mx, tested.max_age)
     findings = check_evidence(evidence, enforce, thresholds, datetime.now(UTC), domain=evidence["domain"])

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mta_sts.commands.output import put_out
+
 if TYPE_CHECKING:
     import argparse
 
 EXIT_CLEAN = 0
 EXIT_ERRORS = 1
-EXIT_USAGE = 64
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,18 +28,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what is wrong with a policy file; return 0, 1 or 64."""
+    """Print what is wrong with a policy file; return 0 or 1; raises OSError."""
     from mta_sts.findings import errors  # noqa: PLC0415  a light start for --help
     from mta_sts.policy import check_policy  # noqa: PLC0415
 
-    try:
-        body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
-    except OSError as error:
-        print(
-            f"mta-sts lint: {options.file}: {error.strerror}; give a policy file, or - for standard input",
-            file=sys.stderr,
-        )
-        return EXIT_USAGE
+    body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     findings = check_policy(body)
     stopping = errors(findings)
     if options.json:
@@ -46,10 +40,9 @@ def run(options: argparse.Namespace) -> int:
             {"rule": found.rule, "path": found.path, "message": found.message, "severity": found.severity}
             for found in findings
         ]
-        print(json.dumps({"file": options.file, "publishable": not stopping, "findings": document}, indent=2))
+        text = json.dumps({"file": options.file, "publishable": not stopping, "findings": document}, indent=2)
     else:
-        for found in findings:
-            print(f"{options.file}: {found}")
         verdict = f"{len(stopping)} error(s): do not publish it" if stopping else "may be published"
-        print(f"{options.file}: {verdict}")
+        text = "\n".join(f"{options.file}: {said}" for said in (*findings, verdict))
+    put_out(f"{text}\n")
     return EXIT_ERRORS if stopping else EXIT_CLEAN

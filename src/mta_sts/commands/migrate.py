@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mta_sts.commands.reports import speak_utf8
+from mta_sts.commands.output import put_out
 
 if TYPE_CHECKING:
     import argparse
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from mta_sts.migration import MigrationStep
 
 EXIT_PRINTED = 0
-EXIT_USAGE = 64
 _MEANWHILE = 86_400
 
 
@@ -46,24 +44,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the steps and return 0, or 64."""
+    """Print the steps and return 0; raises ValueError or OSError."""
     from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
 
     from mta_sts.migration import migration  # noqa: PLC0415
     from mta_sts.names import normalise_host  # noqa: PLC0415
 
-    try:
-        config = _declared(options)
-        hosts = [normalise_host(host) for host in options.to.split(",")]
-        steps = migration(config, hosts, datetime.now(UTC).replace(microsecond=0), options.max_age)
-    except ValueError as error:
-        print(f"mta-sts migrate: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    except OSError as error:
-        print(f"mta-sts migrate: {error.filename}: {error.strerror}", file=sys.stderr)
-        return EXIT_USAGE
-    speak_utf8(always=options.json)
-    print(_json(steps) if options.json else _text(config.domain, steps))
+    config = _declared(options)
+    hosts = [normalise_host(host) for host in options.to.split(",")]
+    steps = migration(config, hosts, datetime.now(UTC).replace(microsecond=0), options.max_age)
+    put_out(f"{_json(steps) if options.json else _text(config.domain, steps)}\n", utf8=options.json)
     return EXIT_PRINTED
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mta_sts.commands.evidence import EXIT_USAGE, add_building_options, build
-from mta_sts.commands.reports import speak_utf8
+from mta_sts.commands.evidence import add_building_options, build
+from mta_sts.commands.output import speak_utf8
 
 if TYPE_CHECKING:
     import argparse
@@ -39,18 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write both files or neither, and return 0, 1 or 64."""
-    speak_utf8()
-    try:
-        return _promote(options)
-    except ValueError as error:
-        print(f"mta-sts promote: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"mta-sts promote: {error.filename}: {error.strerror}", file=sys.stderr)
-    return EXIT_USAGE
-
-
-def _promote(options: argparse.Namespace) -> int:
+    """Write both files or neither, and return 0 or 1; raises ValueError or OSError."""
     from datetime import UTC, datetime  # noqa: PLC0415
 
     from mta_sts.domain_config import check_domain, resolve_domain  # noqa: PLC0415
@@ -61,6 +50,7 @@ def _promote(options: argparse.Namespace) -> int:
     from mta_sts.promotion import check_step, complete_on  # noqa: PLC0415
     from mta_sts.stack_file import StackFileError, declared_domains, set_mode  # noqa: PLC0415
 
+    speak_utf8()
     if options.evidence and (options.explain or options.fixed or options.vouch):
         raise ValueError("--explain, --fixed and --vouch go with --reports: an evidence file is not changed")
     stack = Path(options.stack).resolve()

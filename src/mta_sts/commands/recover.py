@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mta_sts.commands.reports import speak_utf8
+from mta_sts.commands.output import speak_utf8
 
 if TYPE_CHECKING:
     import argparse
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 EXIT_MENDED = 0
 EXIT_LEFT = 1
-EXIT_USAGE = 64
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,14 +38,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Look, show, mend if asked to, and return 0, 1 or 64."""
+    """Look, show, mend if asked to, and return 0 or 1; raises ValueError for a wrong call."""
     import os  # noqa: PLC0415  a light start for --help
 
     from mta_sts.recovery import RecoveryError, Stack  # noqa: PLC0415
 
     if not any((options.cwd / name).is_file() for name in ("Pulumi.yaml", "Pulumi.yml")):
-        print(f"mta-sts recover: no Pulumi.yaml in {options.cwd.absolute()}; give its folder as --cwd", file=sys.stderr)
-        return EXIT_USAGE
+        raise ValueError(f"no Pulumi.yaml in {options.cwd.absolute()}; give its folder as --cwd")
     stack = Stack(options.cwd, options.stack)
     try:
         damage = stack.damage(os.environ)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from io import TextIOWrapper
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mta_sts.commands.output import ProgressLine, put_out
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from mta_sts.reports.origin import OriginCheck
 
 EXIT_READ_ALL = 0
 EXIT_UNREADABLE = 1
-EXIT_USAGE = 64
 _MEBIBYTE = 2**20
 
 
@@ -72,9 +69,8 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read, print, and return 0, 1 or 64."""
-    from mta_sts.files import write_whole  # noqa: PLC0415  a light start for --help
-    from mta_sts.findings import MtaStsError  # noqa: PLC0415
+    """Read, print, and return 0 or 1; raises ValueError or OSError."""
+    from mta_sts.findings import MtaStsError  # noqa: PLC0415  a light start for --help
     from mta_sts.names import normalise_host  # noqa: PLC0415
     from mta_sts.reports.collect import Options, collect  # noqa: PLC0415
     from mta_sts.reports.containers import Limits, Unreadable  # noqa: PLC0415
@@ -82,17 +78,13 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.reports.parse import clean  # noqa: PLC0415
     from mta_sts.reports.summary import Summary  # noqa: PLC0415
 
-    try:
-        origin = origin_of(options)
-        reading = Options(
-            domains=frozenset(map(normalise_host, options.domain)),
-            origin=origin,
-            limits=Limits(document=options.max_size * _MEBIBYTE),
-            jobs=options.jobs,
-        )
-    except (MtaStsError, ValueError) as error:
-        print(f"mta-sts reports: {error}", file=sys.stderr)
-        return EXIT_USAGE
+    origin = origin_of(options)
+    reading = Options(
+        domains=frozenset(map(normalise_host, options.domain)),
+        origin=origin,
+        limits=Limits(document=options.max_size * _MEBIBYTE),
+        jobs=options.jobs,
+    )
     try:
         with ProgressLine() as line:
             summary = collect(options.places, reading, line.show)
@@ -101,17 +93,7 @@ def run(options: argparse.Namespace) -> int:
         lost = [Unreadable(clean(place, 1024), reason) for place in options.places]
         summary = Summary(origin=origin.method, unreadable=lost)
     text = _written(document(summary), options.form)
-    if options.output:
-        try:
-            write_whole(Path(options.output), text)
-        except OSError as error:
-            print(
-                f"mta-sts reports: {options.output}: {error.strerror}; name a file that can be written", file=sys.stderr
-            )
-            return EXIT_USAGE
-    else:
-        speak_utf8(always=options.form in {"csv", "html"})
-        sys.stdout.write(text)
+    put_out(text, options.output, utf8=options.form in {"csv", "html"})
     return EXIT_UNREADABLE if summary.unreadable else EXIT_READ_ALL
 
 
@@ -147,41 +129,3 @@ def _written(plain: dict[str, Any], form: str) -> str:
         return html.to_html(plain)
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
     return writers.to_text(plain, plain_ascii=not encoding.startswith("utf"))
-
-
-def speak_utf8(*, always: bool = False) -> None:
-    """Let no name that a sender chose end in an encoding error; `always` where the form itself is UTF-8."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8" if always else None, errors="backslashreplace")
-
-
-class ProgressLine:
-    """How far long work has come, on standard error: rewritten on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._terminal = sys.stderr.isatty()
-        self._pause = 0.5 if self._terminal else 10.0
-        self._next = clock() + max(self._pause, 2.0)
-        self._shown = False
-
-    def __enter__(self) -> ProgressLine:  # noqa: PYI034  nobody derives from this
-        return self
-
-    def show(self, progress: object) -> None:
-        """Show it as text, if the last time was a while ago."""
-        if self._clock() < self._next:
-            return
-        self._next = self._clock() + self._pause
-        text = str(progress)
-        print(
-            f"\r{text}\x1b[K" if self._terminal else text,
-            end="" if self._terminal else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-        self._shown = True
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown and self._terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

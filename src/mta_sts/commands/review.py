@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mta_sts.commands.reports import ProgressLine, speak_utf8
+from mta_sts.commands.output import ProgressLine, put_out
 from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 EXIT_GOOD = 0
 EXIT_UNSAFE = 1
 EXIT_UNKNOWN = 2
-EXIT_USAGE = 64
 _FAIL_ON = ("degraded", "unknown", "unsafe", "never")
 
 
@@ -64,31 +63,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(options: argparse.Namespace) -> int:
-    """Review, print, and return 0, 1, 2 or 64."""
-    try:
-        return _review(options)
-    except ValueError as error:
-        print(f"mta-sts review: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"mta-sts review: {error.filename}: {error.strerror}", file=sys.stderr)
-    return EXIT_USAGE
-
-
-def _review(options: argparse.Namespace) -> int:
+    """Review, print, and return 0, 1 or 2; raises ValueError or OSError."""
     from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
 
-    from mta_sts.files import write_whole  # noqa: PLC0415
     from mta_sts.review import writers  # noqa: PLC0415
 
     now = datetime.now(UTC).replace(microsecond=0)
     found = _judge(options, now)
     write = {"text": writers.to_text, "markdown": writers.to_markdown, "json": writers.to_json}[options.form]
-    text = write(found, now)
-    if options.output:
-        write_whole(Path(options.output), text)
-    else:
-        speak_utf8(always=options.form != "text")
-        sys.stdout.write(text)
+    put_out(write(found, now), options.output, utf8=options.form != "text")
     for problem in found.problems:
         print(f"mta-sts review: {problem}", file=sys.stderr)
     # A plan that could not be read or made says nothing: that never passes as "milder than unsafe".
