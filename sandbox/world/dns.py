@@ -189,6 +189,7 @@ class DnsServer(asyncio.DatagramProtocol):
         except dns.exception.DNSException:
             return None
         reply = dns.message.make_response(query, recursion_available=True)
+        reply.flags |= query.flags & dns.flags.CD  # RFC 4035 §3.2.2
         if query.opcode() != dns.opcode.QUERY or len(query.question) != 1:
             reply.set_rcode(dns.rcode.NOTIMP)
             return reply
@@ -198,11 +199,7 @@ class DnsServer(asyncio.DatagramProtocol):
         fault = self._fault(name)
         if fault == "silent":
             return None
-        # A lame server was delegated a zone that it does not serve: it refuses, and is no authority. A resolver knows
-        # the delegation then, and nothing else of the zone.
-        lame = fault == "lame" and (self._server or kind != "NS")
-        if fault == "servfail" or lame:
-            reply.set_rcode(dns.rcode.REFUSED if lame and self._server else dns.rcode.SERVFAIL)
+        if self._struck(fault, reply, name, kind):
             return reply
         reply.flags |= dns.flags.AA
         try:
@@ -225,6 +222,21 @@ class DnsServer(asyncio.DatagramProtocol):
                 reply.set_rcode(dns.rcode.NXDOMAIN)
         return reply
 
+    def _struck(self, fault: str, reply: dns.message.Message, name: str, kind: str) -> bool:
+        """Whether a fault makes the whole reply; then it stands there."""
+        # A lame server was delegated a zone that it does not serve: it refuses, and is no authority. What a resolver
+        # gets nowhere, or what fails DNSSEC, is SERVFAIL there, the latter unless the question says not to look (CD).
+        if fault == "lame" and self._server and kind == "NS" and name == self._zones.zone(name):
+            # The servers of the root are the same ones, and refer (RFC 1034 §4.3.2).
+            servers = [f"{server}." for server in NAME_SERVERS]
+            reply.authority.append(dns.rrset.from_text(f"{name}.", 86_400, "IN", "NS", *servers))
+            return True
+        bogus = fault == "bogus" and not self._server and not reply.flags & dns.flags.CD
+        if fault in ("servfail", "lame") or bogus:
+            reply.set_rcode(dns.rcode.REFUSED if fault == "lame" and self._server else dns.rcode.SERVFAIL)
+            return True
+        return False
+
     def _fault(self, name: str) -> str:
         """Return the fault of this server, of a name, or else of the whole zone where it is lame."""
         own = self._faults.dns.get(self._server, "") if self._server else ""
@@ -232,4 +244,4 @@ class DnsServer(asyncio.DatagramProtocol):
             return own
         zone = self._zones.zone(name)
         whole = self._faults.dns.get(zone, "")
-        return self._faults.dns.get(name, "") or (whole if whole == "lame" else "")
+        return self._faults.dns.get(name, "") or (whole if whole in ("lame", "bogus") else "")

@@ -16,8 +16,9 @@ MAIL_FAULTS = (
     "expired", "not-yet-valid", "wrong-name", "self-signed", "missing-intermediate", "no-starttls", "refused",
     "silent", "tls-1.0",
 )  # fmt: skip
-DNS_FAULTS = ("servfail", "silent", "lame", "outdated")
-"""At a name, at a whole zone (`lame`), or at one name server of all zones; an `outdated` one lacks their records."""
+DNS_FAULTS = ("servfail", "silent", "lame", "bogus", "outdated")
+"""At a name, at a whole zone (`lame`, `bogus`), or at one name server of all zones; an `outdated` one lacks their
+records, and what is `bogus` fails DNSSEC."""
 API_FAULTS = ("denied", "throttle", "error", "drop", "drop-after")
 """`drop` breaks the connection before anything was done, `drop-after` when it was."""
 

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+import dns.exception
+import dns.message
+import dns.rcode
+import dns.rrset
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,7 +32,7 @@ from mta_sts.checks.lookup import EVERYTHING, Dns, Failure, Looked, Reach, Said
 from mta_sts.checks.mail import judge_mx, judge_smtp, looked_host
 from mta_sts.checks.memory import judge_memory, load_run, next_history
 from mta_sts.checks.observe import Fetched, MailHost, Seen
-from mta_sts.checks.records import judge_agreement, judge_record, judge_reports, lookup_failures
+from mta_sts.checks.records import FAILURES, judge_agreement, judge_record, judge_reports, lookup_failures
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
 from mta_sts.checks.run import Known, check_domains, judge
 from mta_sts.checks.smtp import Session, SmtpCause, start_session
@@ -347,7 +351,7 @@ def test_one_address_family_that_can_not_be_looked_up_hides_nothing(
 ) -> None:
     """The other one is used, and the broken one named."""
 
-    async def asked(_: Dns, name: str, kind: str) -> Looked:
+    async def asked(_: Dns, name: str, kind: str, _resolver: Any = None) -> Looked:
         return Looked(name, kind, ("192.0.2.1",)) if kind == "A" else Looked(name, kind, failure=Failure.SERVFAIL)
 
     monkeypatch.setattr(Dns, "_asked", asked)
@@ -361,7 +365,7 @@ def test_one_address_family_that_can_not_be_looked_up_hides_nothing(
 def test_a_long_chain_is_no_circle(monkeypatch: pytest.MonkeyPatch, hops: int, rule: str) -> None:
     """Resolvers say SERVFAIL to either; the chain is followed to its end, or to where it meets itself."""
 
-    async def asked(_: Dns, name: str, kind: str) -> Looked:
+    async def asked(_: Dns, name: str, kind: str, _resolver: Any = None) -> Looked:
         if kind != "CNAME":
             return Looked(name, kind, failure=Failure.SERVFAIL)
         number = int(name.partition(".")[0][1:])
@@ -503,6 +507,83 @@ def test_a_name_server_without_address_is_not_forgotten(monkeypatch: pytest.Monk
     assert [("gone.example", "has no address in DNS"), ("ns.example", "")] == [
         (one.server, one.problem) for one in said
     ]
+
+
+def told_by(monkeypatch: pytest.MonkeyPatch, servers: dict[str, str]) -> list[Said]:
+    """Return what is asked of a lost zone below `com`, whose servers have their addresses from the zone above.
+
+    `servers` maps addresses to what is there: a response code, `silent`, or `.` for a referral to the root.
+    """
+    parent = "192.0.2.1"
+
+    async def look(_: Dns, name: str, kind: str) -> Looked:
+        known = {("com", "NS"): ("ns.parent.test",), ("ns.parent.test", "A"): (parent,)}
+        lost = name.endswith(DOMAIN)
+        return Looked(name, kind, known.get((name, kind), ()), failure=Failure.SERVFAIL if lost else None)
+
+    async def query(_: Dns, _server: str, address: str, name: str, kind: str) -> dns.message.Message:
+        answer = dns.message.make_response(dns.message.make_query(name, kind))
+        here = servers.get(address, "")
+        if here == "silent":
+            raise dns.exception.Timeout
+        if address == parent or here == ".":
+            names = [f"ns{number}.{DOMAIN}." for number in range(len(servers))] if address == parent else ["ns.test."]
+            zone = f"{DOMAIN}." if address == parent else "."
+            answer.authority.append(dns.rrset.from_text(zone, 300, "IN", "NS", *names))
+            for number, glue in enumerate(servers):
+                answer.additional.append(dns.rrset.from_text(f"ns{number}.{DOMAIN}.", 300, "IN", "A", glue))
+        else:
+            answer.set_rcode(dns.rcode.from_text(here))
+        return answer
+
+    monkeypatch.setattr(Dns, "look", look)
+    monkeypatch.setattr(Dns, "_query", query)
+    asking = Dns(Network((("127.0.0.1", 9),)))
+    asking.answered = True
+    names = [(f"_mta-sts.{DOMAIN}", "TXT"), (DOMAIN, "MX")]
+    return asyncio.run(asking.by_authority(DOMAIN, *names))
+
+
+@pytest.mark.parametrize(
+    ("servers", "words"),
+    [
+        ({"192.0.2.3": "REFUSED", "192.0.2.4": "silent"}, ["ns0.{} answers REFUSED", "ns1.{} gives no answer"]),
+        (
+            {"192.0.2.3": ".", "192.0.2.4": "SERVFAIL"},
+            ["ns0.{} does not answer for the zone", "ns1.{} answers SERVFAIL"],
+        ),
+        ({"192.0.2.3": "silent"}, ["ns0.{} gives no answer"]),
+    ],
+)
+def test_a_zone_that_no_server_of_its_own_serves_is_called_lame(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, servers: dict[str, str], words: list[str]
+) -> None:
+    """Resolvers say SERVFAIL or nothing; whom it is delegated to, and where they are, only the zone above knows."""
+    said = told_by(monkeypatch, servers)
+    for failure in (Failure.SERVFAIL, Failure.TIMEOUT):
+        lost = {
+            field: Looked(name, kind, failure=failure)
+            for field, name, kind in (
+                ("mx", DOMAIN, "MX"),
+                ("sts", f"_mta-sts.{DOMAIN}", "TXT"),
+                ("tlsrpt", f"_smtp._tls.{DOMAIN}", "TXT"),
+                ("host", HOST, "A"),
+            )
+        }
+        seen = seen_with(authority, said=said, fetched=None, mail_hosts=None, **lost)
+        observe._find_lame(seen)
+        (point,) = judge(seen, Known(), NOW).points
+        assert ("error", "dns-lame", DOMAIN) == (point.kind, point.rule, point.path)
+        assert f"({', '.join(word.format(DOMAIN) for word in words)})" in point.message
+
+
+def test_servers_that_do_answer_are_not_called_lame(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the resolver can't look up, and they can, has another reason."""
+    said = told_by(monkeypatch, {"192.0.2.3": "REFUSED"})
+    good = replace(said[0], server="ns.good.test", problem="", values=())
+    seen = seen_with(authority, said=[*said, good], sts=Looked(said[0].name, "TXT", failure=Failure.SERVFAIL))
+    observe._find_lame(seen)
+    assert Failure.SERVFAIL == (seen.sts.failure if seen.sts else None)
 
 
 @pytest.mark.parametrize(
@@ -1081,6 +1162,7 @@ def test_the_page_names_every_rule_and_no_other() -> None:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Point":
                 literals |= {node.args[2].value} if isinstance(node.args[2], ast.Constant) else set()
+    literals |= {rule for _, rule, _ in FAILURES.values()}
     page = (Path(__file__).parents[2] / "docs" / "check.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[a-z].*?) \|", page.partition("## What is looked at")[2], re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}

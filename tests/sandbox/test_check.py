@@ -127,13 +127,15 @@ def test_what_is_whole_is_found_whole(world: World, clouds: Clouds) -> None:
         ("mail", MX, "silent", "smtp-silent", "no whole session"),
         ("mail", MX, "tls-1.0", "smtp-tls-version", "only TLSv1"),
         ("dns", STS, "servfail", "dns-servfail", "SERVFAIL"),
-        ("dns", STS, "lame", "dns-refused", "REFUSED"),
+        ("dns", STS, "lame", "dns-lame", "REFUSED"),
+        ("dns", STS, "bogus", "dns-bogus", "DNSSEC"),
         ("dns", f"_smtp._tls.{ZONE}", "servfail", "dns-servfail", "SERVFAIL"),
         ("dns", ZONE, "servfail", "dns-servfail", "MX can't be looked up"),
         ("dns", HOST, "servfail", "dns-servfail", "A can't be looked up"),
         ("dns", MX, "servfail", "dns-servfail", "A can't be looked up"),
-        ("dns", ZONE, "lame", "dns-refused", "REFUSED"),
-        ("dns", HOST, "lame", "dns-refused", "REFUSED"),
+        ("dns", ZONE, "lame", "dns-lame", "bob.ns.cloudflare.com answers REFUSED"),
+        ("dns", HOST, "lame", "dns-lame", "REFUSED"),
+        ("dns", ZONE, "bogus", "dns-bogus", "DNSSEC"),
     ],
 )
 def test_each_fault_is_named_in_one_line_and_nothing_else(

@@ -134,7 +134,7 @@ def test_mail_hosts_and_name_servers_have_addresses(world: World) -> None:
 
 
 def test_faults_strike_the_name_that_was_named(world: World, cloudflare: Cloudflare) -> None:
-    """SERVFAIL, silence and a lame zone happen where asked for, and end."""
+    """SERVFAIL, silence, a lame zone and broken signatures happen where asked for, and end."""
     world.fault("dns", "_mta-sts.example.com", "servfail")
     assert dns.rcode.SERVFAIL == ask(world, "_mta-sts.example.com", "TXT").rcode()
     assert dns.rcode.NOERROR == ask(world, ZONE, "NS").rcode()
@@ -146,7 +146,18 @@ def test_faults_strike_the_name_that_was_named(world: World, cloudflare: Cloudfl
     lame = dns.query.udp(query, "127.0.0.1", port=own, timeout=5)
     assert (dns.rcode.REFUSED, 0) == (lame.rcode(), lame.flags & dns.flags.AA)
     assert dns.rcode.SERVFAIL == ask(world, "anything.example.com", "MX").rcode()
-    assert dns.rcode.NOERROR == ask(world, ZONE, "NS").rcode()
+    assert dns.rcode.SERVFAIL == ask(world, ZONE, "NS").rcode()
+    above = dns.query.udp(dns.message.make_query(ZONE, "NS"), "127.0.0.1", port=own, timeout=5)
+    assert ([], [f"{ZONE}."], 0) == (
+        above.answer,
+        [str(one.name) for one in above.authority],
+        above.flags & dns.flags.AA,
+    )
+    world.fault("dns", ZONE, "bogus")
+    unchecked = dns.message.make_query("anything.example.com", "MX", flags=dns.flags.RD | dns.flags.CD)
+    at = {"where": "127.0.0.1", "port": world.endpoints.dns["port"], "timeout": 5}
+    assert dns.rcode.SERVFAIL == ask(world, "anything.example.com", "MX").rcode()
+    assert dns.rcode.NXDOMAIN == dns.query.udp(unchecked, **at).rcode()
     assert dns.rcode.NOERROR == ask(world, "m365.example", "MX").rcode()
     world.fault("dns", "m365.example", "silent")
     query = dns.message.make_query("m365.example", "MX")

@@ -35,6 +35,8 @@ _AT_ONCE = 6
 """Questions in flight for one domain: each has a socket of its own, and many systems allow 1,024 files."""
 _SERVER_LIMIT = 3.0
 """Seconds for one question to one name server."""
+_MOST_PARENTS = 4
+"""Servers of the zone above that are asked, one after the other, to whom a zone is delegated."""
 _domain_gate: ContextVar[asyncio.Semaphore] = ContextVar("domain_gate")
 
 NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
@@ -61,14 +63,18 @@ class Reach:
         self.ipv6 = self.ipv6 or ":" in address
 
 
+NOT_SERVED = ("does not answer for the zone", "answers REFUSED", "answers NOTAUTH")
+"""Problems of a name server that was not given the zone."""
+
 EVERYTHING = Reach(ipv6=True, smtp=True)
 
 
 class Failure(StrEnum):
     """Why a look-up gave no answer; "not there" is an answer."""
 
-    SERVFAIL = "servfail"  # the zone's servers answer wrongly or not at all, or DNSSEC fails
-    LAME = "lame"  # the servers that the zone is delegated to do not serve it: they say so themselves
+    SERVFAIL = "servfail"  # the zone's servers answer wrongly or not at all
+    BOGUS = "bogus"  # DNSSEC fails: the resolver has an answer, and gives it only to who does not want it validated
+    LAME = "lame"  # the servers that the zone is delegated to do not serve it, as they themselves show
     REFUSED = "refused"  # the resolver does not answer us, so nothing is known
     CNAME_LOOP = "cname-loop"  # CNAME records lead in a circle
     CNAME_CHAIN = "cname-chain"  # more CNAME records than resolvers follow
@@ -91,6 +97,8 @@ class Looked:
     failure: Failure | None = None
     broken: Looked | None = None
     """The address family that can't be looked up, where the other one can."""
+    said: str = ""
+    """What the zone's own servers say, where that is why there is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,11 @@ class Said:
     own: bool = True
     """Whether it is a server of the zone, not a resolver."""
 
+    @property
+    def told(self) -> bool:
+        """Whether it tells anything: an answer, or that the server has none."""
+        return bool(self.problem or self.cname) or self.values is not None
+
 
 class Dns:
     """Asks the resolver, each resolver alone, and the zones' own servers."""
@@ -120,6 +133,8 @@ class Dns:
         self._resolver = network.resolver()
         # RFC 6840 §5.7: AD in a question asks for AD in the answer.
         self._resolver.flags = dns.flags.RD | dns.flags.AD
+        self._unchecked = network.resolver()
+        self._unchecked.flags = dns.flags.RD | dns.flags.CD
         self._own_gate = asyncio.Semaphore(_AT_ONCE)
         self._shared: dict[tuple[str, ...], asyncio.Task[Any]] = {}
         self.answered = False
@@ -139,8 +154,11 @@ class Dns:
         found = await self._asked(name, kind)
         if found.failure is not Failure.SERVFAIL:
             return found
-        # Resolvers give no reason: look whether CNAME records are to blame.
+        # Resolvers give no reason: look whether DNSSEC or CNAME records are to blame.
         cnames = [name]
+        unchecked = await self._asked(name, kind, self._unchecked)
+        if not unchecked.failure:
+            return replace(found, failure=Failure.BOGUS)
         while len(cnames) <= _LONGEST_CHAIN:
             step = await self._asked(cnames[-1], "CNAME")
             if not step.values:
@@ -151,9 +169,9 @@ class Dns:
         failure = Failure.CNAME_CHAIN if len(cnames) > _MOST_CNAMES + 1 else found.failure
         return Looked(name, kind, cnames=tuple(cnames[1:]), failure=failure)
 
-    async def _asked(self, name: str, kind: str) -> Looked:
+    async def _asked(self, name: str, kind: str, resolver: dns.asyncresolver.Resolver | None = None) -> Looked:
         async with self._gate:
-            found = await _resolved(self._resolver, name, kind)
+            found = await _resolved(resolver or self._resolver, name, kind)
         self.answered = self.answered or found.failure is not Failure.TIMEOUT
         return found
 
@@ -223,7 +241,12 @@ class Dns:
         while (not named.values or named.cnames) and not named.failure and zone.count(".") > 1:
             zone = zone.partition(".")[2]
             named = await self.shared("NS", zone, lambda zone=zone: self.look(zone, "NS"))  # type: ignore[misc]
-        servers = await self.shared("servers", zone, lambda: self._servers(named))
+        # What no resolver can look up may be lame: then only the zone above knows its servers.
+        lost = named.failure in (Failure.SERVFAIL, Failure.TIMEOUT) and self.answered
+        if lost:
+            servers = await self.shared("delegation", zone, lambda: self._delegation(zone))
+        else:
+            servers = await self.shared("servers", zone, lambda: self._servers(named))
         asked = [
             self._ask(server, address, name, kind)
             for server, one in servers
@@ -236,18 +259,60 @@ class Dns:
             for server, one in servers
             if not one.values and not one.failure
         ]
-        return [*homeless, *await asyncio.gather(*asked)]
+        said = await asyncio.gather(*asked)
+        if lost:  # the zone above was heard, so silence is these servers' own
+            said = [replace(one, unreached=one.unreached and self.reach.no_route(one.address)) for one in said]
+        return [*homeless, *said]
 
     async def _servers(self, named: Looked) -> list[tuple[str, Looked]]:
         found = await asyncio.gather(*(self.mail_host(server) for server in named.values))
         return list(zip(named.values, found, strict=True))
 
-    async def _ask(self, server: str, address: str, name: str, kind: str) -> Said:
+    async def _delegation(self, name: str) -> list[tuple[str, Looked]]:
+        """Return the servers to which the zone above refers for a name (RFC 1034 §4.3.2); none where nobody tells."""
+        above, named = name, Looked(name, "NS")
+        while above != "." and (not named.values or named.cnames):
+            above = above.partition(".")[2] or "."
+            named = await self.shared("NS", above, lambda above=above: self.look(above, "NS"))  # type: ignore[misc]
+            if named.failure is Failure.TIMEOUT:
+                return []
+        places = [
+            (server, address)
+            for server, one in await self.shared("servers", above, lambda: self._servers(named))
+            for address in one.values
+        ]
+        for server, address in places[:_MOST_PARENTS]:
+            try:
+                answer = await self._query(server, address, name, "NS")
+            except (dns.exception.DNSException, OSError, EOFError):
+                continue
+            self.reach.answered(address)
+            referral = [rrset for rrset in answer.authority if rrset.rdtype == dns.rdatatype.NS]
+            if referral and not answer.flags & dns.flags.AA:
+                return [await self._delegated(answer, rdata.target) for rdata in referral[0]]
+        return []
+
+    async def _delegated(self, referral: dns.message.Message, server: dns.name.Name) -> tuple[str, Looked]:
+        """Return a server with its addresses: those that came along, since the lame zone itself may hold them."""
+        name = _plain(server)
+        glue = [
+            rdata.address
+            for rrset in referral.additional
+            if rrset.name == server and rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA)
+            for rdata in rrset
+        ]
+        return name, Looked(name, "A", tuple(glue)) if glue else await self.mail_host(name)
+
+    async def _query(self, server: str, address: str, name: str, kind: str) -> dns.message.Message:
         query = dns.message.make_query(name, kind, flags=0)
         port = self._network.port(server, address, DNS_PORT)
+        async with self._gate:
+            answer, _ = await dns.asyncquery.udp_with_fallback(query, address, _SERVER_LIMIT, port)
+        return answer
+
+    async def _ask(self, server: str, address: str, name: str, kind: str) -> Said:
         try:
-            async with self._gate:
-                answer, _ = await dns.asyncquery.udp_with_fallback(query, address, _SERVER_LIMIT, port)
+            answer = await self._query(server, address, name, kind)
         except dns.exception.Timeout:
             return Said(server, address, name, kind, problem="gives no answer", unreached=True)
         except OSError as error:
@@ -266,8 +331,9 @@ def _said(answer: dns.message.Message, asked: Said) -> Said:
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         return replace(asked, problem=f"answers {dns.rcode.to_text(code)}")
     if not answer.flags & dns.flags.AA:
-        referred = any(rrset.rdtype == dns.rdatatype.NS for rrset in answer.authority)
-        return asked if referred else replace(asked, problem="does not answer for the zone")
+        # Old servers refer to the root for what they do not serve.
+        referred = any(rrset.rdtype == dns.rdatatype.NS and rrset.name != dns.name.root for rrset in answer.authority)
+        return asked if referred else replace(asked, problem=NOT_SERVED[0])
     here, wanted = dns.name.from_text(asked.name), dns.rdatatype.from_text(asked.kind)
     rrset = answer.get_rrset(answer.answer, here, dns.rdataclass.IN, wanted)
     alias = answer.get_rrset(answer.answer, here, dns.rdataclass.IN, dns.rdatatype.CNAME)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mta_sts.checks.certificates import look_closer
-from mta_sts.checks.lookup import Dns, Failure, Looked, Said
+from mta_sts.checks.lookup import NOT_SERVED, Dns, Failure, Looked, Said
 from mta_sts.checks.smtp import NOTHING_BACK, SMTP_PORT, Session, start_session
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async
 
@@ -132,7 +132,7 @@ class Observer:
         except TimeoutError:
             seen.in_time = False
         _order(seen)
-        _own_refusals(seen)
+        _find_lame(seen)
         return seen
 
     async def _records(self, seen: Seen) -> None:
@@ -244,15 +244,18 @@ def _order(seen: Seen) -> None:
         host.sessions = sorted(host.sessions, key=lambda session, places=places: places[session.address])  # type: ignore[misc]
 
 
-def _own_refusals(seen: Seen) -> None:
-    """Tell a lame delegation, where the zone's own servers refuse, from a resolver that does not serve us."""
+def _find_lame(seen: Seen) -> None:
+    """Tell a lame delegation, where the zone's own servers show that they do not serve it, from what else fails."""
+    own = [one for one in seen.said if one.own and one.told and not one.unreached]
+    nothing = all(one.problem for one in own)
     for field_name in ("mx", "sts", "tlsrpt", "apex", "host"):
         looked: Looked | None = getattr(seen, field_name)
-        if looked is None or looked.failure not in (Failure.REFUSED, Failure.SERVFAIL):
+        if looked is None or looked.failure not in (Failure.REFUSED, Failure.SERVFAIL, Failure.TIMEOUT):
             continue
-        own = [one for one in seen.said if one.own and one.name == looked.name and not one.unreached]
-        if own and all(one.problem == "answers REFUSED" for one in own):
-            setattr(seen, field_name, replace(looked, failure=Failure.LAME))
+        here = [one for one in own if nothing or one.name == looked.name]
+        if here and all(nothing or one.problem in NOT_SERVED for one in here):
+            said = ", ".join(dict.fromkeys(f"{one.server} {one.problem}" for one in here))
+            setattr(seen, field_name, replace(looked, failure=Failure.LAME, said=said))
 
 
 def mx_hosts(mx: Looked) -> list[str]:

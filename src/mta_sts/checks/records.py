@@ -31,47 +31,71 @@ _STS_LIKE = re.compile(r"\s*v\s*=\s*[\"']?STSv", re.IGNORECASE)
 _TLSRPT_LIKE = re.compile(r"\s*v\s*=\s*[\"']?TLSRPTv", re.IGNORECASE)
 
 
+FAILURES = {
+    Failure.TIMEOUT: (
+        Kind.SKIPPED,
+        "dns-timeout",
+        "no answer came for {kind}, so nothing is known; run again, or ask another --resolver",
+    ),
+    Failure.REFUSED: (
+        Kind.SKIPPED,
+        "resolver-refuses",
+        (
+            "the resolver refuses to answer us for {kind} (REFUSED), so nothing is known; ask one that serves this "
+            "machine: --resolver ADDRESS"
+        ),
+    ),
+    Failure.CNAME_LOOP: (
+        Kind.ERROR,
+        "cname-loop",
+        "CNAME records lead in a circle ({chain}); let `{name} CNAME` name the host that is meant",
+    ),
+    Failure.CNAME_CHAIN: (
+        Kind.ERROR,
+        "cname-chain-long",
+        "{hops} CNAME records lead to {end}, more than resolvers follow; let `{name} CNAME {end}` name the end itself",
+    ),
+    Failure.LAME: (
+        Kind.ERROR,
+        "dns-lame",
+        (
+            "{kind} can't be looked up, because the zone is delegated to servers that do not serve it ({said}); let "
+            "them, or let the parent zone name those that do: compare `dig NS` there and at the servers"
+        ),
+    ),
+    Failure.BOGUS: (
+        Kind.ERROR,
+        "dns-bogus",
+        (
+            "{kind} does not pass DNSSEC, so senders whose resolvers validate see a failure, not a record; compare the "
+            "DS record at the parent zone with the keys and signatures of this one: `delv {kind} {name}`"
+        ),
+    ),
+    Failure.SERVFAIL: (
+        Kind.ERROR,
+        "dns-servfail",
+        (
+            "{kind} can't be looked up{place} (SERVFAIL): senders see a failure, not a record; see what "
+            "`dig +trace {kind} {name}` says"
+        ),
+    ),
+}
+"""How each failed look-up is told: kind, rule, and the sentence."""
+
+
 def lookup_failures(area: Area, looked: Looked) -> Iterator[Point]:
     """Say why a name, or one address family of it, can't be looked up; nothing where it can."""
-    if looked.failure:
-        yield _failure(area, looked, looked.failure)
-    elif looked.broken and looked.broken.failure:
-        yield _failure(area, looked.broken, looked.broken.failure)
-
-
-def _failure(area: Area, looked: Looked, failure: Failure) -> Point:
-    name, kind = looked.name, looked.kind
-    chain = " → ".join((name, *looked.cnames))
-    if failure is Failure.TIMEOUT:
-        message = f"no answer came for {kind}, so nothing is known; run again, or ask another --resolver"
-        return Point(area, Kind.SKIPPED, "dns-timeout", name, message)
-    if failure is Failure.REFUSED:
-        message = (
-            f"the resolver refuses to answer us for {kind} (REFUSED), so nothing is known; ask one that serves this "
-            "machine: --resolver ADDRESS"
-        )
-        return Point(area, Kind.SKIPPED, "resolver-refuses", name, message)
-    if failure is Failure.CNAME_LOOP:
-        message = f"CNAME records lead in a circle ({chain}); let `{name} CNAME` name the host that is meant"
-        return Point(area, Kind.ERROR, "cname-loop", name, message)
-    if failure is Failure.CNAME_CHAIN:
-        message = (
-            f"{len(looked.cnames)} CNAME records lead to {looked.cnames[-1]}, more than resolvers follow; let "
-            f"`{name} CNAME {looked.cnames[-1]}` name the end itself"
-        )
-        return Point(area, Kind.ERROR, "cname-chain-long", name, message)
-    if failure is Failure.LAME:
-        message = (
-            f"the servers of the zone refuse to answer for {kind} (REFUSED): it is delegated to servers that "
-            "do not serve it; compare `dig NS` of the zone at its parent and at the servers"
-        )
-        return Point(area, Kind.ERROR, "dns-refused", name, message)
-    at_end = f" at the end of {chain}" if looked.cnames else ""
-    message = (
-        f"{kind} can't be looked up{at_end} (SERVFAIL): senders see a failure, not a record; "
-        f"see what `dig +trace {kind} {name}` and DNSSEC say"
+    failed = looked if looked.failure else looked.broken
+    if failed is None or failed.failure is None:
+        return
+    kind, rule, message = FAILURES[failed.failure]
+    chain = " → ".join((failed.name, *failed.cnames))
+    place = f" at the end of {chain}" if failed.cnames else ""
+    end = failed.cnames[-1] if failed.cnames else failed.name
+    told = message.format(
+        name=failed.name, kind=failed.kind, chain=chain, place=place, hops=len(failed.cnames), end=end, said=failed.said
     )
-    return Point(area, Kind.ERROR, "dns-servfail", name, message)
+    yield Point(area, kind, rule, failed.name, told)
 
 
 def zone_failure(seen: Seen) -> Point | None:
