@@ -145,14 +145,11 @@ def judge_host(
         zone_id, not_found = find_zone_id(domain, to_ascii(zone) if zone else None, entry.get("zone_id"), known)
         findings += [Finding(f.rule, f"{place}{f.path}", f.message, f.severity) for f in not_found]
         zone_ids[domain], places[domain] = zone_id, place
-    unread: list[Finding] = []
-    kept: list[str] = []
+    kept: dict[str, pulumi.Input[str]] = {}
     protected = False
-    if bucket and known is not None:
-        unknown: tuple[list[str], bool] = ([], True)
-        kept, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, findings, opts), unknown)
-    # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
-    findings += [ledger_as_warning(finding) for finding in unread]
+    if bucket and "domains" not in wrong:
+        kept, protected = _kept(name, bucket, zone_ids, known, found=findings, opts=opts)
+        zone_ids |= kept
     if not {"domains", "certificate_names"} & wrong:
         findings += _too_many(len(listed) + len(kept), args.get("certificate_names"))
     live, unreadable = dns.records(
@@ -169,7 +166,7 @@ def judge_host(
             *delegation_findings([_policy_host(domain)], here, known),
         ]
     ]
-    if stopping and certificate_in_state(f"{name}-certificate") == {_policy_host(domain) for domain in zone_ids}:
+    if stopping and _names_so_far(name, []) == {_policy_host(domain) for domain in zone_ids}:
         # It stands, and no new one is asked for; but it can't be renewed.
         stopping = [replace(finding, severity=Severity.WARNING) for finding in stopping]
     findings += stopping
@@ -182,23 +179,63 @@ def judge_host(
     return JudgedHost(bucket, zone_ids, findings, protected, distribution=f"{name}-distribution")
 
 
+def _kept(
+    name: str,
+    bucket: str,
+    zone_ids: Mapping[str, pulumi.Input[str]],
+    known: Sequence[dns.Zone] | None,
+    *,
+    found: list[Finding],
+    opts: pulumi.ResourceOptions | None,
+) -> tuple[dict[str, pulumi.Input[str]], bool]:
+    """Return the zones of domains that are served on though they are not listed, and whether the bucket is protected."""
+    unread: list[Finding] = []
+    unknown: tuple[dict[str, str], bool] = ({}, True)
+    reasons, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, opts), unknown)
+    # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
+    found += [ledger_as_warning(finding) for finding in unread]
+    if unread:
+        served = {host.removeprefix(_policy_host("")) for host in _names_so_far(name, found)}
+        reason = "what senders hold of it can't be told while its bucket can't be read"
+        reasons = dict.fromkeys(sorted(served - zone_ids.keys()), reason)
+    if reasons and known is None:
+        known = collect(found, lambda: dns.zones(opts), None)
+    kept: dict[str, pulumi.Input[str]] = {}
+    for domain, reason in reasons.items():
+        message = (
+            f"{domain} is no longer listed, but {reason}: it stays on this policy host, and its records are protected; "
+            "declare it with `mode: none` and take it off after that"
+        )
+        found.append(Finding("domain-kept", "domains", message, Severity.WARNING))
+        kept[domain], not_found = find_zone_id(domain, None, None, known)
+        found += [replace(finding, path="domains") for finding in not_found]
+    return kept, protected
+
+
+def _names_so_far(name: str, findings: list[Finding]) -> frozenset[str]:
+    """Return the names on the certificate that the state holds; where it can't be read, add that to `findings`."""
+    none: frozenset[str] = frozenset()
+    return collect(findings, lambda: certificate_in_state(f"{name}-certificate"), none)
+
+
 def _still_held(
     bucket: str,
-    zone_ids: dict[str, pulumi.Input[str]],
-    known: Sequence[dns.Zone],
-    findings: list[Finding],
+    zone_ids: Mapping[str, pulumi.Input[str]],
+    known: Sequence[dns.Zone] | None,
     opts: pulumi.ResourceOptions | None,
-) -> tuple[list[str], bool]:
-    """Add to `zone_ids` each domain no longer listed whose enforce policy senders may hold: it is served on.
+) -> tuple[dict[str, str], bool]:
+    """Return why domains that are no longer listed are served on, and whether senders may hold anything of the bucket.
 
-    Returns those domains, and whether any policy of the bucket may be held so.
+    What counts are enforce policies. Raises MtaStsError where the bucket, or the zone of such a domain, can't be read.
     """
     now = outside().now()
     served = served_domains(aws_access.s3_client(opts), bucket)
     versions = ledger_of(served, bucket, opts)
+    if known is None and any(domain not in zone_ids for domain in served):
+        known = dns.zones(opts)
     zones = {domain: find_zone_id(domain, None, zone_ids.get(domain), known)[0] for domain in served}
     live, _ = dns.records([zone for zone in zones.values() if isinstance(zone, str) and zone], opts)
-    kept = []
+    kept = {}
     protected = False
     for domain, zone_id in zones.items():
         here = live.get(zone_id, []) if isinstance(zone_id, str) else []
@@ -209,13 +246,7 @@ def _still_held(
         when = (
             datetime.fromtimestamp(until, UTC).isoformat(timespec="minutes") if until else "it publishes `mode: none`"
         )
-        message = (
-            f"{domain} is no longer listed, but senders may hold its enforce policy until {when}: it stays on this "
-            "policy host, and its records are protected; declare it with `mode: none` and take it off after that"
-        )
-        findings.append(Finding("domain-kept", "domains", message, Severity.WARNING))
-        zone_ids[domain] = zone_id
-        kept.append(domain)
+        kept[domain] = f"senders may hold its enforce policy until {when}"
     return kept, protected
 
 

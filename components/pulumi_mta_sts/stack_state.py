@@ -40,11 +40,11 @@ def in_state(name: str, kind: str, content: str) -> bool:
 
 
 def certificate_in_state(name: str) -> frozenset[str]:
-    """Return the names on a certificate of this stack's state, none where it is not there or can't be read."""
-    try:
-        certificate = _of(_CERTIFICATE).get(name, {})
-    except MtaStsError:
-        return frozenset()
+    """Return the names on a certificate of this stack's state, none where it is not there.
+
+    Raises MtaStsError where the state can't be read.
+    """
+    certificate = _of(_CERTIFICATE).get(name, {})
     names = [certificate.get("domainName"), *(certificate.get("subjectAlternativeNames") or ())]
     return frozenset(str(each) for each in names if each)
 
@@ -82,6 +82,7 @@ def _read() -> Mapping[str, Mapping[str, Any]]:
     except Exception as error:
         message = (
             f"the state of {stack} can't be read ({' '.join(str(error).split())[-200:]}), and a record that is in it "
-            "must not be imported again; run it again, or leave `adopt` out where everything is adopted"
+            "must not be imported again, nor a domain fall off the policy host that it names; run it again (or leave "
+            "`adopt` out where everything is adopted)"
         )
-        raise MtaStsError("state", [Finding("state-unreadable", "adopt", message)]) from error
+        raise MtaStsError("state", [Finding("state-unreadable", "", message)]) from error

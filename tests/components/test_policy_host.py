@@ -13,7 +13,7 @@ from pulumi_mta_sts.dns import MARK
 from pulumi_mta_sts.policy_host import CACHING_DISABLED
 from py_mini_racer import MiniRacer
 
-from tests.components.mocked import ACCOUNT, OWN, RECORD, TARGET, Run, World, deploy, refusal, token
+from tests.components.mocked import ACCOUNT, OWN, RECORD, STATE, TARGET, Run, World, deploy, refusal, token
 
 DOMAINS: dict[str, Any] = {"domains": [{"domain": "example.com"}, {"domain": "lists.example.com"}]}
 
@@ -326,3 +326,53 @@ def test_a_bucket_with_testing_policies_alone_is_not_protected(world: World) -> 
     """What no sender relies on can be destroyed at once."""
     serves(world, "example.com", "testing")
     assert not host(world, DOMAINS)["host-bucket"].protect
+
+
+def in_state(world: World, *domains: str) -> None:
+    """Let the stack's state hold the host's certificate for these domains."""
+    urn = "urn:pulumi:test::mta-sts::mta-sts:index:PolicyHost$aws:acm/certificate:Certificate::host-certificate"
+    names = [f"mta-sts.{domain}" for domain in domains]
+    world.state[urn] = {"domainName": names[0], "subjectAlternativeNames": names}
+
+
+@pytest.mark.parametrize("cause", [{"s3": "AccessDenied"}, {"sts": "ExpiredToken"}])
+def test_a_domain_taken_from_the_list_is_served_on_while_the_bucket_can_not_be_read(
+    world: World, cause: dict[str, str]
+) -> None:
+    """What senders hold of it can't be told, and the state says that it is served here."""
+    in_state(world, "example.com", "lists.example.com", "old.example.com")
+    world.failing |= cause
+    run = host(world, DOMAINS)
+    assert [f"mta-sts.{name}example.com" for name in ("", "lists.", "old.")] == run["host-distribution"].inputs[
+        "aliases"
+    ]
+    assert "zone-1" == run["host-validation-old.example.com"].inputs["zoneId"]
+    assert any("old.example.com is no longer listed" in line for line in run.warnings)
+
+
+def test_where_neither_bucket_nor_state_can_be_read_a_host_is_not_changed(world: World) -> None:
+    """Who is served here can't be told at all."""
+    world.failing |= {"s3": "AccessDenied", STATE: {"says": "no such stack"}}
+    message, _ = refused(world, DOMAINS)
+    assert "[state-unreadable]" in message
+
+
+def test_a_domain_that_is_kept_is_found_in_its_zone_where_the_others_zones_flow(world: World) -> None:
+    """All zone ids are outputs, so nothing of a zone was looked up; the bucket is protected as well."""
+    serves(world, "old.example.com", "enforce")
+
+    def program() -> None:
+        PolicyHost("host", {"domains": [{"domain": "example.com", "zone_id": pulumi.Output.from_input("zone-1")}]})
+
+    run = deploy(world, program)
+    assert ["mta-sts.example.com", "mta-sts.old.example.com"] == run["host-distribution"].inputs["aliases"]
+    assert "zone-1" == run["host-validation-old.example.com"].inputs["zoneId"]
+    assert run["host-bucket"].protect
+
+
+def test_a_domain_that_is_kept_and_whose_zone_is_gone_is_said(world: World) -> None:
+    """Its validation record can be neither kept nor made: no record of an empty zone."""
+    serves(world, "old.example.net", "enforce")
+    message, paths = refused(world, DOMAINS)
+    assert ["domains"] == paths
+    assert "no zone that holds old.example.net" in message

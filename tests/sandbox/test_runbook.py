@@ -106,11 +106,16 @@ def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
     assert "nothing was changed but by the brake of example.com" in braked.errors
     assert "domains[1].mx: live MX host stray.example.net" in braked.errors
     assert "domains[2].mx[0]: '192.0.2.1' is an IP address" in braked.errors
-    assert ["example.com-policy", "example.com-sts-record"] == [step.name for step in braked.changes]
-    kept = {(one["urn"], one.get("protect")) for one in before}
-    assert kept == {(one["urn"], one.get("protect")) for one in deployment.resources()}
+    # Asking for the state, where the bucket can't be read, makes the engine's own default provider.
+    changes = [step.name for step in braked.changes if not step.type.startswith("pulumi:")]
+    assert ["example.com-policy", "example.com-sts-record"] == changes
+
+    def kept(resources: list[dict[str, Any]]) -> set[tuple[str, bool | None]]:
+        return {(one["urn"], one.get("protect")) for one in resources if "pulumi:providers:" not in one["urn"]}
+
+    assert kept(before) == kept(deployment.resources())
     assert not deployment.destroy(continue_on_error=True).ok
-    assert kept == {(one["urn"], one.get("protect")) for one in deployment.resources()}
+    assert kept(before) == kept(deployment.resources())
 
     world.clear_faults()
     for zone, name in ((GOOGLE["domain"], GOOGLE["domain"]), ("example.com", "_mta-sts.example.com")):
