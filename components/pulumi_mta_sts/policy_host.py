@@ -188,7 +188,7 @@ def _kept(
     found: list[Finding],
     opts: pulumi.ResourceOptions | None,
 ) -> tuple[dict[str, pulumi.Input[str]], bool]:
-    """Return the zones of domains that are served on though they are not listed, and whether the bucket is protected."""
+    """Return the zones of domains that are served on though no longer listed, and whether the bucket is protected."""
     unread: list[Finding] = []
     unknown: tuple[dict[str, str], bool] = ({}, True)
     reasons, protected = collect(unread, lambda: _still_held(bucket, zone_ids, known, opts), unknown)
