@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -26,6 +27,7 @@ from mta_sts.ledger import (
     ADOPTED_METADATA,
     UNKNOWN_ID,
     LiveId,
+    NoBucketError,
     PolicyVersion,
     enforced_until,
     known_from,
@@ -396,8 +398,16 @@ def ledger_of(
     known: dict[str, Sequence[PolicyVersion]] = once_a_run(("versions", s3, bucket), dict)
     missing = [domain for domain in domains if domain not in known]
     with ThreadPoolExecutor(max_workers=16) as pool:
-        known.update(zip(missing, pool.map(lambda domain: read_versions(s3, bucket, domain), missing), strict=True))
+        known.update(zip(missing, pool.map(partial(_versions, s3, bucket), missing), strict=True))
     return known
+
+
+def _versions(s3: Any, bucket: str, domain: str) -> Sequence[PolicyVersion]:
+    """Return a domain's policy versions; a bucket that is yet to be made has none."""
+    try:
+        return read_versions(s3, bucket, domain)
+    except NoBucketError:
+        return ()
 
 
 def _judge_domain(

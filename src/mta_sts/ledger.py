@@ -202,11 +202,26 @@ def policy_key(domain: str) -> str:
     return f"{domain}/.well-known/mta-sts.txt"
 
 
+class NoBucketError(MtaStsError):
+    """There is no such bucket: before the first deploy nothing was served, later it is another bucket's name."""
+
+
+def s3_client() -> S3Client:
+    """Return an S3 client with the settings of the environment (`AWS_PROFILE`, …); raises MtaStsError."""
+    import boto3  # noqa: PLC0415  heavy: only when S3 is read
+    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+
+    try:
+        return boto3.client("s3")
+    except (BotoCoreError, ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is no URL
+        raise _unreadable("", "", error) from error
+
+
 def read_versions(s3: S3Client, bucket: str, domain: str, key: str = "") -> list[PolicyVersion]:
     """Return the versions of a domain's policy object that can still matter, newest first.
 
-    `key` is for objects that others named. Raises MtaStsError (`ledger-unreadable`) when S3 does not let us look:
-    "no permission" must never read as "never served".
+    `key` is for objects that others named. Raises NoBucketError, or MtaStsError (`ledger-unreadable`) when S3 does not
+    let us look: "no permission" must never read as "never served".
     """
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415  heavy: only when S3 is read
 
@@ -234,13 +249,8 @@ def read_versions(s3: S3Client, bucket: str, domain: str, key: str = "") -> list
             found = s3.get_object(Bucket=bucket, Key=key, VersionId=version_id)
             body = found["Body"].read().decode("utf-8", "replace")
             versions.append(PolicyVersion(version_id, found["Metadata"], written, body))
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "NoSuchBucket":
-            return []
-        raise _unreadable(bucket, key, f"S3 answered {code}") from error
-    except BotoCoreError as error:
-        raise _unreadable(bucket, key, str(error)) from error
+    except (BotoCoreError, ClientError) as error:
+        raise _unreadable(bucket, key, error) from error
     return versions
 
 
@@ -251,23 +261,33 @@ def served_domains(s3: S3Client, bucket: str) -> list[str]:
     try:
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
         keys = [entry["Key"] for page in pages for entry in page.get("Versions", []) if entry["IsLatest"]]
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "NoSuchBucket":
+    except (BotoCoreError, ClientError) as error:
+        unreadable = _unreadable(bucket, "", error)
+        if isinstance(unreadable, NoBucketError):
             return []
-        raise _unreadable(bucket, "", f"S3 answered {code}") from error
-    except BotoCoreError as error:
-        raise _unreadable(bucket, "", str(error)) from error
+        raise unreadable from error
     suffix = policy_key("")
     return sorted(key.removesuffix(suffix) for key in keys if key.endswith(suffix))
 
 
-def _unreadable(bucket: str, key: str, reason: str) -> MtaStsError:
-    message = (
-        f"the served policies in s3://{bucket}/{key} can't be read ({reason}); grant s3:ListBucketVersions on "
-        f"arn:aws:s3:::{bucket} and s3:GetObjectVersion on its objects (docs/permissions.md), then run again"
-    )
-    return MtaStsError(f"bucket {bucket}", [Finding("ledger-unreadable", "host.bucket", message)])
+def _unreadable(bucket: str, key: str, error: Exception) -> MtaStsError:
+    from botocore.exceptions import ClientError  # noqa: PLC0415  heavy: only when S3 is read
+
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    if code == "NoSuchBucket":
+        message = f"there is no bucket {bucket!r}; `pulumi stack output policy_bucket` names it"
+        return NoBucketError(f"bucket {bucket}", [Finding("bucket-missing", "host.bucket", message)])
+    reason = f"S3 answered {code}" if code else " ".join(str(error).split())
+    if "AccessDenied" in code or code == "403":
+        way_out = (
+            f"grant s3:ListBucketVersions on arn:aws:s3:::{bucket} and s3:GetObjectVersion on its objects "
+            "(docs/permissions.md)"
+        )
+    else:
+        way_out = "see the AWS credentials and settings of this environment, and whether S3 can be reached from here"
+    place = f" in s3://{bucket}/{key}" if bucket else ""
+    message = f"the served policies{place} can't be read ({reason}); {way_out}, then run again"
+    return MtaStsError(f"bucket {bucket}".rstrip(), [Finding("ledger-unreadable", "host.bucket", message)])
 
 
 def next_id(body: bytes, newest: PolicyVersion | None, epoch: str | None, otherwise: str) -> str:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ParamValidationError
 
 from mta_sts.checks.observe import Observer
 from mta_sts.cli import main
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DOMAIN = "example.com"
+
+
+def refusal(code: str) -> ClientError:
+    """Return an answer of S3's that is no list."""
+    return ClientError({"Error": {"Code": code, "Message": ""}}, "ListObjectVersions")
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +77,22 @@ def test_where_results_can_not_be_kept_nothing_is_checked(tmp_path: Path, capsys
     assert f"--keep {tmp_path}/missing/kept.json: there is no folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("code", "expected"), [("AccessDenied", 64), ("", 2)], ids=["refused", "read"])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (refusal("AccessDenied"), "S3 answered AccessDenied); grant s3:ListBucketVersions"),
+        (refusal("NoSuchBucket"), "there is no bucket 'policies'; `pulumi stack output policy_bucket` names it"),
+        (refusal("ExpiredToken"), "S3 answered ExpiredToken); see the AWS credentials"),
+        (NoCredentialsError(), "Unable to locate credentials); see the AWS credentials"),
+        (EndpointConnectionError(endpoint_url="https://s3.test/"), 's3.test/"); see the AWS credentials'),
+        (ParamValidationError(report="no\nbucket"), "no bucket); see the AWS credentials"),
+        (None, ""),
+    ],
+)
 def test_the_bucket_is_read_for_each_domain_of_the_run(
-    code: str, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: Exception | None, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And a bucket that may not be read is no bucket that remembers nothing: nothing is checked."""
+    """And a bucket that can't be read, or is not there, is none that remembers nothing: nothing is checked."""
     asked: list[tuple[str, str]] = []
 
     class Versions:
@@ -86,14 +102,25 @@ def test_the_bucket_is_read_for_each_domain_of_the_run(
 
         def paginate(self, **place: str) -> list[dict[str, Any]]:
             asked.append((place["Bucket"], place["Prefix"]))
-            if code:
-                raise ClientError({"Error": {"Code": code, "Message": ""}}, "ListObjectVersions")
+            if error:
+                raise error
             return []
 
     monkeypatch.setattr("boto3.client", lambda _: Versions())
     arguments = ["--no-smtp", "--bucket", "policies", "--resolver", "127.0.0.1:9"]
-    assert expected == main(["check", DOMAIN, "example.net", *arguments])
+    assert (64 if error else 2) == main(["check", DOMAIN, "example.net", *arguments])
     domains = [DOMAIN, "example.net"]
     keys = [("policies", f"{domain}/.well-known/mta-sts.txt") for domain in domains]
-    assert (keys[:1] if code else keys) == asked
-    assert bool(code) == ("S3 answered AccessDenied" in capsys.readouterr().err)
+    assert (keys[:1] if error else keys) == asked
+    err = capsys.readouterr().err
+    assert words in err
+    assert (1 if error else 0) == err.count("error: ")
+
+
+def test_an_aws_profile_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as a traceback."""
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert 64 == main(["check", DOMAIN, "--bucket", "policies"])
+    assert "(The config profile (nobody) could not be found); see the AWS credentials" in capsys.readouterr().err

@@ -43,6 +43,7 @@ from mta_sts.domain_config import resolve_domain
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async, tls_context
 from mta_sts.findings import MtaStsError
 from mta_sts.history import history_entry, history_versions
+from mta_sts.ledger import ID_METADATA, PolicyVersion
 from mta_sts.network_options import Network
 from mta_sts.policy import SIZE_LIMIT, Mode, parse_policy
 from mta_sts.records import select_sts_record
@@ -444,6 +445,19 @@ def test_a_resolver_without_answers_is_one_line(authority: Authority) -> None:
     report = judge(Seen(DOMAIN, **looked), Known(before={DOMAIN: before}), NOW)
     assert ([("skipped", "dns-timeout")], "not sure") == (rules(report.points), report.verdict)
     assert before == report.history
+
+
+@pytest.mark.parametrize(("versions", "expected"), [({}, False), ({DOMAIN: []}, True)])
+def test_a_bucket_of_another_stack_is_suspected(
+    authority: Authority, versions: dict[str, list[PolicyVersion]], expected: bool
+) -> None:
+    """It would remember what is served."""
+    seen = seen_with(authority)
+    assert expected is (
+        ("warning", "bucket-without-policy") in rules(judge(seen, Known(versions=versions), NOW).points)
+    )
+    versions |= {DOMAIN: [PolicyVersion("v1", {ID_METADATA: "1"}, 0.0, BODY.decode())]}
+    assert "bucket-without-policy" not in dict(map(reversed, rules(judge(seen, Known(versions=versions), NOW).points)))
 
 
 def test_an_older_policy_is_forgotten_when_nobody_can_hold_it(authority: Authority) -> None:

@@ -184,6 +184,12 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
         *records.judge_agreement(seen, reach),
         *memory.judge_memory(seen, versions, identifier, now),
     ]
+    if seen.served and known.versions.get(domain) == []:
+        message = (
+            "the policy bucket that was given remembers no policy of this domain, and one is served: see that it is "
+            "the bucket of the stack that serves it; `pulumi stack output policy_bucket` names it"
+        )
+        points.append(Point(Area.POLICY, Kind.WARNING, "bucket-without-policy", domain, message))
     if known.smtp is not None:
         points += memory.judge_smtp_memory(report.smtp, seen, found, now)
     elif not seen.smtp:

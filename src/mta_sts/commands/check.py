@@ -12,7 +12,7 @@ from mta_sts.network_options import add_network_options, network_of
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from mta_sts.checks.memory import LastRun
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from mta_sts.checks.run import Known
     from mta_sts.checks.targets import BadLine
     from mta_sts.domain_config import DomainConfig
+    from mta_sts.ledger import PolicyVersion
 
 EXIT_GOOD = 0
 EXIT_ERRORS = 1
 EXIT_NOT_SURE = 2
+_READERS = 10
+"""Domains that are read from the bucket at once: as many as boto3 has connections for."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,10 +83,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"{options.file}: {one}", file=sys.stderr)
     if not domains:
         raise ValueError("nothing to check: give domains, --stack or --file with at least one mail domain")
-    known = _known(options, domains, declared)
     from mta_sts.checks.run import check_domains  # noqa: PLC0415  heavy
 
     with ProgressLine() as line:
+        known = _known(options, domains, declared, line.show)
         reports = check_domains(domains, network, known, smtp=not options.no_smtp, progress=line.show)
     now = datetime.now(UTC).replace(microsecond=0)
     if options.keep:
@@ -132,24 +135,43 @@ def _declared(stack: str) -> dict[str, DomainConfig]:
     return {config.domain: config for config in configs}
 
 
-def _known(options: argparse.Namespace, domains: Sequence[str], declared: dict[str, DomainConfig]) -> Known:
+def _known(
+    options: argparse.Namespace,
+    domains: Sequence[str],
+    declared: dict[str, DomainConfig],
+    show: Callable[[str], None],
+) -> Known:
     """Return what is known beforehand; raises ValueError or OSError where it can't be read."""
     from mta_sts.checks.memory import load_run  # noqa: PLC0415  a light start for --help
     from mta_sts.checks.run import Known  # noqa: PLC0415
 
     runs = [load_run(file) for file in options.last_run or ()]
-    versions = {}
+    versions: dict[str, list[PolicyVersion]] = {}
     if options.bucket:
-        import boto3  # noqa: PLC0415  heavy
-
-        from mta_sts.ledger import read_versions  # noqa: PLC0415
-
-        s3 = boto3.client("s3")
-        versions = {domain: read_versions(s3, options.bucket, domain) for domain in domains}
+        versions = _versions(options.bucket, domains, show)
     if not runs:
         return Known(declared, versions=versions)
     histories, smtp = _together(runs)
     return Known(declared, histories, versions, smtp=smtp)
+
+
+def _versions(bucket: str, domains: Sequence[str], show: Callable[[str], None]) -> dict[str, list[PolicyVersion]]:
+    """Return what the policy bucket remembers of each domain; raises MtaStsError where it can't be read."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  a light start for --help
+
+    from mta_sts.ledger import read_versions, s3_client  # noqa: PLC0415
+
+    s3 = s3_client()
+    versions: dict[str, list[PolicyVersion]] = {}
+
+    def read(domain: str) -> None:
+        versions[domain] = read_versions(s3, bucket, domain)
+
+    read(domains[0])  # alone: what stands against it stands against all
+    with ThreadPoolExecutor(_READERS) as pool:
+        for done, _ in enumerate(pool.map(read, domains[1:]), 2):
+            show(f"{done:,} of {len(domains):,} domains read from the bucket")
+    return versions
 
 
 def _together(runs: Sequence[LastRun]) -> LastRun:

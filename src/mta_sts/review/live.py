@@ -13,7 +13,7 @@ from mta_sts.checks.lookup import Dns
 from mta_sts.checks.observe import mx_hosts
 from mta_sts.fetch import fetch_policy_async
 from mta_sts.findings import MtaStsError
-from mta_sts.ledger import ID_METADATA, LiveId, held_policies, read_versions
+from mta_sts.ledger import ID_METADATA, LiveId, held_policies, read_versions, s3_client
 from mta_sts.records import select_sts_record
 from mta_sts.review.parts import Role
 from mta_sts.safety import Publication
@@ -115,12 +115,10 @@ async def _fetch(domain: str, host: Looked, live: Live, network: Network, contex
 def _read_buckets(domains: Sequence[Domain], found: dict[str, Live], now: float) -> None:
     """Note what senders may hold from before, as the domains' buckets remember it for whoever reviews."""
     try:
-        import boto3  # noqa: PLC0415  heavy
-
-        s3 = boto3.client("s3")
-    except Exception as error:  # noqa: BLE001  no profile, no such profile: whatever stops boto3 before it asks
+        s3 = s3_client()
+    except MtaStsError as error:
         for live in found.values():
-            live.problems.append(f"the policies served so far can't be read ({' '.join(str(error).split())})")
+            live.problems.append(error.findings[0].message)
         return
 
     def read(domain: Domain) -> None:
