@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mta_sts.adoption import zone
 from mta_sts.adoption.zone import BASE_VARIABLE, TOKEN_VARIABLE, ZoneUnreadError, read_records, read_zone
 
 if TYPE_CHECKING:
@@ -41,12 +42,18 @@ def api(*answers: bytes) -> Iterator[tuple[dict[str, str], list[str]]]:
             came.append("\n".join(lines))
             self.wfile.write(left.pop(0))
 
-    with socketserver.TCPServer(("127.0.0.1", 0), Handler) as server:
+    with serving(Handler) as base:
+        yield {TOKEN_VARIABLE: f" {TOKEN}\n", BASE_VARIABLE: base}, came
+
+
+@contextmanager
+def serving(handler: type[socketserver.StreamRequestHandler]) -> Iterator[str]:
+    """Serve on loopback; gives the URL that leads there."""
+    with socketserver.TCPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        base = f"http://127.0.0.1:{server.server_address[1]}/client/v4/"
         try:
-            yield {TOKEN_VARIABLE: f" {TOKEN}\n", BASE_VARIABLE: base}, came
+            yield f"http://127.0.0.1:{server.server_address[1]}/client/v4/"
         finally:
             server.shutdown()
             thread.join()
@@ -125,6 +132,25 @@ def test_each_answer_that_is_no_zone_is_a_reason(given: bytes, words: str) -> No
     """Never a traceback."""
     with api(given) as (environment, _):
         assert words in refusal(environment)
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n{"])
+def test_an_answer_that_drips_is_given_up(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is for all of it: each byte that comes would begin a socket's own anew."""
+    monkeypatch.setattr(zone, "_LIMIT", 0.2)
+    left = threading.Event()
+
+    class Dripping(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(begun)
+            while not left.wait(0.02):
+                self.wfile.write(b" ")
+
+    with serving(Dripping) as base:
+        try:
+            assert "no whole answer within 0.2 s" in refusal({TOKEN_VARIABLE: TOKEN, BASE_VARIABLE: base})
+        finally:
+            left.set()
 
 
 def test_a_redirect_is_not_followed() -> None:
