@@ -5,15 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mta_sts.commands.output import put_out
 from sandbox import SandboxError
+from sandbox.world.faults import API_FAULTS, DNS_FAULTS, EDGE_FAULTS, MAIL_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         (deliver, "check what is published, and let every sender deliver once more"),
         (advance, "let time pass for everything in the sandbox"),
         (where, "show where the sandbox's servers listen"),
+        (fault, "let something misbehave from now on: a host, a name, or calls of a cloud's API"),
+        (mend, "end every fault"),
         (destroy, "run `pulumi destroy` on the sandbox's stack"),
         (review, "let `mta-sts review` judge real plans: of programs in usual styles, and of our component"),
         (walk, "take a domain from testing to enforce on evidence, each step shown and checked, in a world of its own"),
@@ -76,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(run.__name__, help=text, description=text)
         command.set_defaults(run=run)
+        if run is up:
+            command.add_argument("--skip-preview", action="store_true", help="as of `pulumi up`: update at once")
+        if run is fault:
+            _add_fault_arguments(command)
         if run is advance:
             command.add_argument("seconds", type=int, help="how far, in seconds")
         if run is review:
@@ -87,17 +97,19 @@ def up(options: argparse.Namespace) -> int:
     """Preview, stop there if it refuses; then update, check and deliver."""
     with _world(options) as world:
         deployment = _deployment(options, world)
-        _say("Previewing")
-        planned = deployment.preview()
-        if not planned.ok:
-            return _refused("The preview refuses this change; nothing was touched", planned)
-        _say(f"Planned: {planned.summary()}")
-        _warn(planned)
-        if planned.changes:
-            updated = deployment.up(on_event=_progress(len(planned.changes)))
+        planned = None
+        if not options.skip_preview:
+            _say("Previewing")
+            planned = deployment.preview()
+            if not planned.ok:
+                return _refused("The preview refuses this change; nothing was touched", planned)
+            _say(f"Planned: {planned.summary()}")
+            _warn(planned)
+        if planned is None or planned.changes:
+            updated = deployment.up(on_event=_progress(planned))
             if not updated.ok:
                 return _failed(updated, planned)
-            _say(f"Updated: {updated.summary()}")
+            _say(f"Done: {updated.summary(done=True)}")
         code = _deliver(options, world)
         world.detach()
     return code
@@ -160,12 +172,57 @@ def where(options: argparse.Namespace) -> int:
     return 0
 
 
+def fault(options: argparse.Namespace) -> int:
+    """Let something misbehave until `mend`, `down`, or the end of the world's process."""
+    with _world(options) as world:
+        try:
+            world.fault(options.place, options.name, options.kind)
+        except ValueError as error:
+            raise SandboxError(str(error)) from None
+        world.detach()
+    return 0
+
+
+def _add_fault_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("place", choices=("mail", "edge", "dns", "api"))
+    command.add_argument("name", help="an MX host, a policy host, a name in DNS, or a pattern of calls")
+    kinds = {"mail": MAIL_FAULTS, "edge": EDGE_FAULTS, "dns": DNS_FAULTS, "api": API_FAULTS}
+    told = "; ".join(f"{place}: {', '.join(known)}" for place, known in kinds.items())
+    command.add_argument("kind", help=f"what is wrong. {told}")
+
+
+def mend(options: argparse.Namespace) -> int:
+    """End every fault."""
+    with _world(options) as world:
+        world.clear_faults()
+        world.detach()
+    return 0
+
+
 def destroy(options: argparse.Namespace) -> int:
     """Delete everything that the stack has made."""
     with _world(options) as world:
-        gone = _deployment(options, world).destroy(on_event=_progress())
+        deployment = _deployment(options, world)
+        published: dict[str, Any] = deployment.outputs()
+        gone = deployment.destroy(on_event=_progress())
         world.detach()
-    return 0 if gone.ok else _failed(gone)
+    if gone.ok:
+        _say(f"Done: {gone.summary(done=True)}. {_AFTER_DESTROY}")
+        return 0
+    said = _PROTECTED.sub(r"\1 is protected", gone.errors)
+    print(f"\nThe deletion stopped at {_stopped_at(gone)}:\n{said}", file=sys.stderr)
+    print(f"Deleted: {', '.join(step.name for step in _done(gone)) or 'nothing'}", file=sys.stderr)
+    print(_AFTER_DESTROY, file=sys.stderr)
+    for domain, output in published.items():
+        when = output["removable_from"] if isinstance(output, dict) else "now"
+        if when != "now":
+            print(f"{domain} stays while senders may hold its policy: {when}", file=sys.stderr)
+    return 1
+
+
+_AFTER_DESTROY = "MX records that were declared stay in DNS; `make down` throws the whole sandbox away"
+_PROTECTED = re.compile(r'resource "\S+::(\S+)" cannot be deleted\s+because it is protected[^"]*? state unprotect \S+')
+"""The engine's words, with a way out that would take the protection off while senders need it."""
 
 
 def walk(options: argparse.Namespace) -> int:
@@ -265,11 +322,11 @@ def _deliver(options: argparse.Namespace, world: World) -> int:
     testimony = ask(world, dict.fromkeys(domains))
     _table(domains, rows, {domain: said.verdict for domain, said in testimony.items()}, found)
     wrong = [f"{domain}: {problem}" for domain in domains for problem in found[domain]]
-    for line in wrong:
+    wrong += [_undelivered(row) for row in rows if row.delivery.outcome != "delivered"]
+    for line in dict.fromkeys(wrong):
         print(line, file=sys.stderr)
-    refused = any(row.delivery.outcome != "delivered" for row in rows)
     unresolved = any(said.verdict != "valid" for said in testimony.values())
-    return 1 if wrong or refused or unresolved else 0
+    return 1 if wrong or unresolved else 0
 
 
 def _published(world: World) -> list[str]:
@@ -301,20 +358,36 @@ def _short(identifier: str) -> str:
     return f"{identifier[:6]}…{identifier[-6:]}" if identifier else ""
 
 
+def _undelivered(row: Row) -> str:
+    delivery = row.delivery
+    why = delivery.reason
+    if delivery.skipped:
+        why = f"not listed in policy {_short(delivery.policy_id)}, or without valid TLS: {', '.join(delivery.skipped)}"
+    return f"{row.domain}: {delivery.outcome}: {why}"
+
+
 def _arrival(row: Row) -> str:
     delivery = row.delivery
-    followed = row.held_before and row.held_before != delivery.policy_id
+    followed = row.held_before and delivery.policy_id not in ("", row.held_before)
     return f"{delivery.outcome}{' (followed)' if followed else ''}"
 
 
-def _progress(expected: int = 0) -> Callable[[Outcome, Any], None]:
-    """Return a listener that shows each change as the engine begins it."""
+def _progress(planned: Outcome | None = None) -> Callable[[Outcome, Any], None]:
+    """Return a listener that shows each change as the engine begins it, and what need not change after all."""
+    open_steps = Counter(step.urn for step in planned.changes if step.counts) if planned else Counter[str]()
+    expected, done = open_steps.total(), 0
 
     def tell(outcome: Outcome, event: Any) -> None:
-        if event.resource_pre_event is not None and outcome.steps[-1] in outcome.changes:
-            step = outcome.steps[-1]
-            count = f"[{len(outcome.changes)}/{expected}] " if expected else ""
-            _say(f"  {count}{step.op} {step.name}")
+        nonlocal done
+        if event.resource_pre_event is None:
+            return
+        step = outcome.steps[-1]
+        steps = open_steps.pop(step.urn, 0) if step.op == "same" else int(step.counts)
+        if not steps:
+            return
+        done += steps
+        count = f"[{done}/{expected}] " if expected else ""
+        _say(f"  {count}{step.op} {step.name}")
 
     return tell
 
@@ -331,15 +404,22 @@ def _refused(text: str, outcome: Outcome) -> int:
 
 
 def _failed(outcome: Outcome, planned: Outcome | None = None) -> int:
-    """Say what stopped, what was made and stays, and what of the plan was not begun."""
-    names = ", ".join(urn.rpartition("::")[2] for urn in outcome.failed) or "the program"
-    begun = {step.urn for step in outcome.changes}
-    made = [step for step in outcome.changes if step.urn not in outcome.failed]
-    left = [step for step in planned.changes if step.urn not in begun] if planned else []
-    print(f"\nThe update stopped at {names}:\n{outcome.errors}", file=sys.stderr)
-    print(f"Made, and stays: {_steps(made)}", file=sys.stderr)
-    print(f"Not begun: {_steps(left)}\nRun it again to go on from there", file=sys.stderr)
+    """Say what stopped, what was done and stays, and what of the plan was not begun."""
+    print(f"\nThe update stopped at {_stopped_at(outcome)}:\n{outcome.errors}", file=sys.stderr)
+    print(f"Done, and stays: {_steps(_done(outcome))}", file=sys.stderr)
+    if planned:
+        begun = {step.urn for step in outcome.changes}
+        print(f"Not begun: {_steps([step for step in planned.changes if step.urn not in begun])}", file=sys.stderr)
+    print("Run it again to go on from there", file=sys.stderr)
     return 1
+
+
+def _stopped_at(outcome: Outcome) -> str:
+    return ", ".join(urn.rpartition("::")[2] for urn in outcome.failed) or "the program"
+
+
+def _done(outcome: Outcome) -> list[Step]:
+    return [step for step in outcome.changes if step.counts and step.urn not in outcome.failed]
 
 
 def _steps(steps: Sequence[Step]) -> str:
@@ -347,11 +427,11 @@ def _steps(steps: Sequence[Step]) -> str:
 
 
 def _print_line(text: str) -> None:
-    print(text, end="" if text.endswith("\n") else "\n", flush=True)
+    _say(text.removesuffix("\n"))
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    put_out(f"{text}\n")  # what is under way goes on when nobody reads any more
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class Step:
         """The resource's name."""
         return self.urn.rpartition("::")[2]
 
+    @property
+    def counts(self) -> bool:
+        """Whether it is a call of its own: the engine adds a `replace` to the two steps of a replacement."""
+        return self.op not in (*_NO_CHANGE, "replace")
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -72,10 +77,16 @@ class Outcome:
         """The steps that change something."""
         return [step for step in self.steps if step.op not in _NO_CHANGE]
 
-    def summary(self) -> str:
-        """Return the counts in words."""
-        counts = Counter(step.op for step in self.changes)
-        return ", ".join(f"{count} to {op}" for op, count in sorted(counts.items())) or "no change"
+    def summary(self, *, done: bool = False) -> str:
+        """Return the counts of resources in words; one that is replaced counts once."""
+        kinds = {"create-replacement": "replace", "delete-replaced": ""}
+        counts = Counter(kinds.get(step.op, step.op) for step in self.changes if step.counts)
+        said = [
+            f"{count} {op}{'' if op[-1] == 'e' else 'e'}d" if done else f"{count} to {op}"
+            for op, count in sorted(counts.items())
+            if op
+        ]
+        return ", ".join(said) or "no change"
 
     @property
     def errors(self) -> str:
@@ -169,6 +180,10 @@ class Deployment:
         found: list[dict[str, Any]] = self.export_state().get("resources") or []
         return found
 
+    def outputs(self) -> dict[str, Any]:
+        """Return what the program has exported."""
+        return {name: output.value for name, output in self._stack.outputs().items()}
+
     def _run(self, operation: Callable[..., Any], options: dict[str, Any]) -> Outcome:
         from pulumi import automation  # noqa: PLC0415
 
@@ -191,8 +206,7 @@ class Deployment:
         except automation.CommandError as error:
             outcome.ok = False
             # What the command itself refuses, such as changes where none were expected, is no event.
-            refused = _REFUSED.findall(str(error).rpartition("stderr:")[2])
-            outcome.diagnostics += [line for line in refused if line not in outcome.errors]
+            outcome.diagnostics += [line for line in _refusals(str(error)) if line not in outcome.errors]
             if not outcome.diagnostics:
                 outcome.diagnostics.append(str(error))
         except BlockingIOError:
@@ -240,7 +254,7 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
     if policy is not None and policy.enforcement_level == "mandatory":
         outcome.diagnostics.append(f"{policy.policy_name}: {policy.message.strip()}")
     diagnostic = event.diagnostic_event
-    if diagnostic is not None and diagnostic.severity == "error":
+    if diagnostic is not None and diagnostic.severity == "error" and not _FAILED.fullmatch(diagnostic.message.strip()):
         outcome.diagnostics.append(_in_words(diagnostic.message))
     # That plug-ins come from PATH is how the sandbox is made, and no news.
     if diagnostic is not None and diagnostic.severity == "warning" and "from $PATH" not in diagnostic.message:
@@ -279,7 +293,14 @@ def _in_words(message: str) -> str:
     return text.strip()
 
 
-_REFUSED = re.compile(r"^ *error: (?!(?:preview|update|refresh|destroy) failed)(.+)$", re.MULTILINE)
+_FAILED = re.compile("(?:preview|update|refresh|destroy) failed")
+"""What the engine adds to what it was."""
+_REFUSED = re.compile(rf"^ *error: (?!{_FAILED.pattern})(.+)$", re.MULTILINE)
+
+
+def _refusals(said: str) -> list[str]:
+    """Return the errors of a command that failed; of each only the first line can be told."""
+    return [_in_words(line) for line in _REFUSED.findall(said.rpartition("stderr:")[2])]
 
 
 def _run_main(source: Path) -> None:

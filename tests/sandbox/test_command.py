@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,9 +14,13 @@ from typing import Any
 import pytest
 
 from mta_sts import resolve_domain
+from mta_sts.sender import Delivery
+from mta_sts.sender import Outcome as Became
 from mta_sts.stack_file import declared_domains
-from sandbox.__main__ import _failed, _published, _warn, main
-from sandbox.deployment import Outcome, Step, _note, engine_processes
+from sandbox import __main__ as commands
+from sandbox.__main__ import _failed, _progress, _published, _undelivered, _warn, main
+from sandbox.deployment import Outcome, Step, _note, _refusals, engine_processes
+from sandbox.senders import Row
 from sandbox.witness import ask
 from sandbox.world.client import World
 
@@ -133,7 +138,7 @@ def test_a_stopped_update_says_what_was_made_and_what_was_not_begun(capsys: pyte
     assert [
         "The update stopped at sts-record:",
         "429 Too Many Requests",
-        "Made, and stays: create bucket",
+        "Done, and stays: create bucket",
         "Not begun: create mx",
         "Run it again to go on from there",
     ] == capsys.readouterr().err.strip().splitlines()
@@ -144,7 +149,79 @@ def test_a_program_that_stops_before_its_first_resource_made_nothing(capsys: pyt
     planned = Outcome(ok=True, steps=[step("create", "bucket")])
     assert 1 == _failed(Outcome(ok=False, diagnostics=["no such zone"]), planned)
     said = capsys.readouterr().err
-    assert "stopped at the program:\nno such zone\nMade, and stays: nothing\nNot begun: create bucket\n" in said
+    assert "stopped at the program:\nno such zone\nDone, and stays: nothing\nNot begun: create bucket\n" in said
+
+
+def test_the_count_ends_where_the_plan_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """A replacement is two calls and one resource; what need not change after all counts when that is seen."""
+    anew = [step(op, "certificate") for op in ("create-replacement", "replace", "delete-replaced")]
+    planned = Outcome(ok=True, steps=[step("create", "a"), *anew[:2], step("update", "record"), anew[2]])
+    assert "1 to create, 1 to replace, 1 to update" == planned.summary()
+    outcome = Outcome(ok=True)
+    tell = _progress(planned)
+    for one in (step("same", "zone"), step("create", "a"), *anew[:2], step("same", "record"), anew[2]):
+        outcome.steps.append(one)
+        tell(outcome, SimpleNamespace(resource_pre_event=one))
+    assert [
+        "  [1/4] create a",
+        "  [2/4] create-replacement certificate",
+        "  [3/4] same record",
+        "  [4/4] delete-replaced certificate",
+    ] == capsys.readouterr().out.splitlines()
+    assert "1 created, 1 replaced" == outcome.summary(done=True)
+
+
+def test_a_deletion_that_stops_says_what_stays_and_until_when(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the engine's way out, which takes the protection off while senders need it."""
+    record = step("delete", "example.com-sts-record")
+    protected = (
+        f'resource "{record.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, either remove '
+        f"the `protect` flag from the resource in your Pulumi program and run `pulumi up`, or use the command:\n"
+        f"`pulumi state unprotect '{record.urn}'`"
+    )
+
+    class Stopping:
+        def outputs(self) -> dict[str, Any]:
+            when = {"a.example": "now", "example.com": "2026-12-01T00:00+00:00"}
+            return {"policy_bucket": "b"} | {domain: {"removable_from": date} for domain, date in when.items()}
+
+        def destroy(self, **_: Any) -> Outcome:
+            return Outcome(ok=False, steps=[step("delete", "a"), record], failed=[record.urn], diagnostics=[protected])
+
+    monkeypatch.setattr(commands, "_world", lambda _: contextlib.nullcontext(SimpleNamespace(detach=lambda: None)))
+    monkeypatch.setattr(commands, "_deployment", lambda *_: Stopping())
+    assert 1 == commands.destroy(SimpleNamespace())  # type: ignore[arg-type]
+    assert [
+        "The deletion stopped at example.com-sts-record:",
+        "example.com-sts-record is protected",
+        "Deleted: a",
+        "MX records that were declared stay in DNS; `make down` throws the whole sandbox away",
+        "example.com stays while senders may hold its policy: 2026-12-01T00:00+00:00",
+    ] == capsys.readouterr().err.strip().splitlines()
+
+
+def test_what_the_engine_refuses_is_said_once() -> None:
+    """Its own words around the program's are left out, and so is that it failed."""
+    told = {"severity": "error", "message": "update failed\n"}
+    outcome = Outcome(ok=False)
+    nothing = dict.fromkeys(("resource_pre_event", "res_op_failed_event", "policy_event"))
+    _note(outcome, SimpleNamespace(**nothing, diagnostic_event=SimpleNamespace(**told)))  # type: ignore[arg-type]
+    assert [] == outcome.diagnostics
+    said = "code: 255\nstderr: error: an unhandled error occurred: MTA-STS: 1 problem(s)\n error: preview failed\n"
+    assert ["MTA-STS: 1 problem(s)"] == _refusals(said)
+
+
+def test_a_mail_that_did_not_arrive_has_a_reason() -> None:
+    """Which hosts the held policy keeps from use; else what the sender met."""
+    refused = Delivery(Became.REFUSED, "", ("mx1.example.com",), "enforce", "abc", "", "held")
+    row = Row("diligent", "example.com", "", refused)
+    assert "example.com: refused: not listed in policy abc…abc, or without valid TLS: mx1.example.com" == _undelivered(
+        row
+    )
+    none = Delivery(Became.NO_MX, reason="the domain has no MX record")
+    assert "example.com: no MX: the domain has no MX record" == _undelivered(Row("lazy", "example.com", "", none))
 
 
 def test_warnings_are_kept_and_shown_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,17 @@ def brake(world: World) -> None:
     subprocess.run(command, cwd=world.folder / "work", check=True, capture_output=True)
 
 
+def in_the_sandbox(world: World, what: str) -> None:
+    """Run the commands of the runbook's pages that begin so."""
+    commands = re.findall(
+        rf"^\.venv/bin/python -m sandbox ({what} .*)$", RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert commands
+    for command in commands:
+        words = [sys.executable, "-m", "sandbox", "--folder", str(world.folder), *shlex.split(command)]
+        subprocess.run(words, cwd=RUNBOOK.parents[1], check=True)
+
+
 def test_the_brake_takes_one_setting_and_one_update(
     world: World, deploy: Callable[..., Deployment], tmp_path: Path
 ) -> None:
@@ -53,7 +65,7 @@ def test_the_brake_takes_one_setting_and_one_update(
     world.advance(86_400)
     begun = world.now()
 
-    world.fault("api", r"s3 GET /policy-host-sandbox-\d+/?$", "denied")
+    in_the_sandbox(world, "fault api")
     change = OWN | {"max_age": 5 * 86_400}
     unproved = deploy(change).up()
     assert "ledger-unreadable" in unproved.errors  # any other change is held up by that
@@ -65,8 +77,12 @@ def test_the_brake_takes_one_setting_and_one_update(
     assert answered.up().ok
 
     deployment = deploy(OWN)
+    in_the_sandbox(world, "fault mail")
+    sender = sender_in(world, TEMPERAMENTS["diligent"])
+    assert "refused" == sender.deliver("example.com").outcome
     brake(world)
     braked = deployment.up()
+    assert "delivered" == sender.deliver("example.com").outcome
     assert braked.ok, braked.errors
 
     policies = [event for event in world.timeline() if event["domain"] == "example.com" and event["kind"] == "policy"]
