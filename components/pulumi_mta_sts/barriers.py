@@ -39,31 +39,37 @@ def edge_serves(
     config = judged.config
     provider = provider_for(dns.PACKAGE, opts)
     before = judged.existing.get("policy-host")
+    held_up = f"the id of {config.domain} is not changed"
 
     async def forgotten(name: str, zone_id: str) -> float:
         """Return when no cache leads to a former target that serves anything else."""
         if before is None:
             return 0.0
-        if before.content == name:  # not moved in this update; before it, `host_ttl` has kept the TTL
+        if before.content == name:  # not moved in this update; in the one that moved it, `host_ttl` has kept the TTL
             # It stands by now, whatever a clock that is behind makes of the date.
             return min(before.modified, outside().now()) + dns.effective_ttl(before.ttl)
         if not await _wrong_edges(config.domain, before.content, judged.body):
             return 0.0
-        records = await dns.at_name(zone_id, f"mta-sts.{config.domain}", provider)
-        return max((record.modified for record in records), default=0.0) + dns.effective_ttl(before.ttl)
+        host = f"mta-sts.{config.domain}"
+        records = await dns.at_name(zone_id, host, provider)
+        if any(record.content != name for record in records):
+            raise NotYetError(
+                f"{held_up}: {host} still leads to {before.content}, which serves another policy. Let an update move "
+                "it first: run it without `--target`, or with that record among the targets"
+            )
+        return max((record.modified + dns.effective_ttl(record.ttl) for record in records), default=0.0)
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
         name = str(await pulumi.Output.from_input(target).future())
         inputs: Any = args.new_inputs or {}
         if judged.versions:
             due = await forgotten(name, str(inputs["zoneId"]))
-            held_up = f"the id of {config.domain} is not changed"
             await _until(due, config.wait_limit, f"{held_up}: caches may still lead to the former policy host")
         deadline = outside().now() + config.wait_limit
         while wrong := await _wrong_edges(config.domain, name, judged.body):
             if outside().now() >= deadline:
                 raise NotYetError(
-                    f"the id of {config.domain} is not changed: {'; '.join(wrong)}. Senders go on with the policy that "
+                    f"{held_up}: {'; '.join(wrong)}. Senders go on with the policy that "
                     f"they know. Run it again when https://mta-sts.{config.domain} serves the new policy"
                 )
             await outside().wait(_PAUSE)

@@ -190,7 +190,7 @@ class Record:
     name: str
     type: str
     content: pulumi.Input[str]
-    ttl: int
+    ttl: pulumi.Input[int]
     priority: int | None = None
     comment: str = MARK
 

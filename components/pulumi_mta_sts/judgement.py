@@ -25,6 +25,7 @@ from mta_sts import (
 from mta_sts.domain_config import DomainConfig, MxEntry
 from mta_sts.ledger import (
     ADOPTED_METADATA,
+    HOST_TTL_METADATA,
     UNKNOWN_ID,
     LiveId,
     NoBucketError,
@@ -120,18 +121,33 @@ class Judged:
         """The policies served so far, and before them the one that this update publishes if it is another."""
         return versions_after(self.versions, self.policy_id, self.metadata)
 
-    @property
-    def host_ttl(self) -> int:
-        """The TTL of the `mta-sts` record, in seconds: the one it had, until caches can't hold what it was before.
+    def host_ttl(self, target: pulumi.Input[str]) -> pulumi.Input[int]:
+        """Return the TTL of the `mta-sts` record, in seconds: where it moves, the longest that caches may have it for.
 
-        So the record itself remembers how long that is, whatever interrupts the update that moves it.
+        So the record itself tells every later plan how long some senders may be led to the former target, whatever
+        interrupts the update that moves it. An adopted record keeps the TTL that it had until caches can't hold it.
         """
         record, declared = self.existing.get("policy-host"), self.config.cname_ttl
         if record is None:
             return declared
-        old = dns.effective_ttl(record.ttl)
-        settled = record.ours and outside().now() >= record.modified + old
-        return declared if settled else max(old, declared)
+        ttl, age = dns.effective_ttl(record.ttl), outside().now() - record.modified
+        noted = int(self.metadata.get(HOST_TTL_METADATA, 0))
+
+        def at_least(seconds: int) -> int:
+            return declared if dns.effective_ttl(declared) >= seconds else seconds
+
+        staying = declared if record.ours and age >= ttl else at_least(ttl)
+        moving = at_least(max(ttl, noted if age < noted else 0))
+        if staying == moving:
+            return staying
+
+        def of(known: str) -> int:
+            return staying if known.rstrip(".").lower() == record.content else moving
+
+        if isinstance(target, str):
+            return of(target)
+        flowing: pulumi.Output[str] = pulumi.Output.from_input(target)
+        return flowing.apply(of)
 
     @property
     def unchanged(self) -> bool:
@@ -455,7 +471,7 @@ def _judge_domain(
     policy_id = _published_id(config, body, served, live_id)
     new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
     shown = live_id or (LiveId(UNKNOWN_ID, trace.modified, dns.effective_ttl(trace.ttl)) if trace else None)
-    metadata = notes_of(config, policy_id, newest, shown, live_mx)
+    metadata = notes_of(config, policy_id, newest, shown, mx=live_mx, host=existing.get("policy-host"))
     after = versions_after(versions, policy_id, metadata)
     if versions:
         not_due, waits = _not_due(config, new_mx, after, live_id)

@@ -230,7 +230,8 @@ def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.
     """Return the records by role, in the order in which they may appear."""
     config = judged.config
     domain = config.domain
-    wanted = {"policy-host": dns.Record(name=f"mta-sts.{domain}", type="CNAME", content=target, ttl=judged.host_ttl)}
+    host_ttl = judged.host_ttl(target)
+    wanted = {"policy-host": dns.Record(name=f"mta-sts.{domain}", type="CNAME", content=target, ttl=host_ttl)}
     if config.reports:
         text = render_tlsrpt_record(config.reports)
         wanted["tlsrpt-record"] = dns.Record(

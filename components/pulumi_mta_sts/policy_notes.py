@@ -10,6 +10,7 @@ from mta_sts.ledger import (
     ADOPTED_METADATA,
     EPOCH_METADATA,
     FETCH_SECONDS,
+    HOST_TTL_METADATA,
     ID_METADATA,
     LIVE_METADATA,
     MX_TTL_METADATA,
@@ -35,9 +36,13 @@ def notes_of(
     policy_id: str,
     newest: PolicyVersion | None,
     live_id: LiveId | None,
+    *,
     mx: Sequence[dns.LiveRecord],
+    host: dns.LiveRecord | None,
 ) -> dict[str, str]:
     """Return what the policy object notes beside the policy: its id, and how the live records are before this update.
+
+    `mx` are the MX records, `host` is the policy host's.
 
     A version that stays keeps its notes. The object is written before any record changes, so what caches may go on
     giving is remembered whatever becomes of the update.
@@ -59,12 +64,14 @@ def notes_of(
         txt_ttl = max(txt_ttl, live_id.ttl)
     if txt_ttl > dns.effective_ttl(config.txt_ttl):
         metadata[TXT_TTL_METADATA] = str(txt_ttl)
-    mx_ttl = newest.seconds(MX_TTL_METADATA) if newest else 0
-    if not stays and all(record.modified + mx_ttl <= outside().now() for record in mx):
-        mx_ttl = 0  # lowered so long ago that no cache has it
-    mx_ttl = max([mx_ttl, *(dns.effective_ttl(record.ttl) for record in mx)])
-    if mx_ttl > dns.effective_ttl(config.mx_ttl):
-        metadata[MX_TTL_METADATA] = str(mx_ttl)
+    here = [host] if host else []
+    for key, records, declared in ((MX_TTL_METADATA, mx, config.mx_ttl), (HOST_TTL_METADATA, here, config.cname_ttl)):
+        ttl = newest.seconds(key) if newest else 0
+        if not stays and all(record.modified + ttl <= outside().now() for record in records):
+            ttl = 0  # lowered so long ago that no cache has it
+        ttl = max([ttl, *(dns.effective_ttl(record.ttl) for record in records)])
+        if ttl > dns.effective_ttl(declared):
+            metadata[key] = str(ttl)
     return metadata
 
 

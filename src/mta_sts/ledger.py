@@ -40,6 +40,9 @@ TXT_TTL_METADATA = "sts-txt-ttl"
 MX_TTL_METADATA = "sts-mx-ttl"
 """Object metadata: the longest TTL, in seconds, that caches may give the domain's MX records for, where it is longer
 than the declared one."""
+HOST_TTL_METADATA = "sts-host-ttl"
+"""Object metadata: the longest TTL, in seconds, that caches may have the record of the policy host for, where it is
+longer than the declared one."""
 
 FETCH_SECONDS = 60 + 300 + 60
 """Seconds between seeing an id and holding a body for it: a fetch, the pause after a failed one, and a fetch again."""

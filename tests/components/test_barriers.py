@@ -8,13 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 from pulumi.runtime.sync_await import _sync_await
-from pulumi_mta_sts.barriers import NotYetError, policy_is_current
+from pulumi_mta_sts import barriers
+from pulumi_mta_sts.barriers import NotYetError, edge_serves, policy_is_current
+from pulumi_mta_sts.dns import LiveRecord
 from pulumi_mta_sts.judgement import Judged
 from pulumi_mta_sts.outside import outside, use
 
 from mta_sts import resolve_domain
 from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LIVE_METADATA, LiveId, PolicyVersion
-from tests.components.mocked import World, deploy
+from tests.components.mocked import TARGET, World, deploy
 
 DAY = 86_400
 HOUR = 3_600
@@ -83,3 +85,64 @@ def test_a_new_mx_host_is_refused_while_the_record_shows_another_id(world: World
     with pytest.raises(NotYetError, match=r"shows old and not yet new.*without `--target`"):
         run_hook(world, planned(old, "new"), old)
     assert [] == waits
+
+
+def host_record(content: str, ago: float, ttl: int) -> LiveRecord:
+    """Return the record of the policy host as it was when the update was planned."""
+    name = "mta-sts.example.com"
+    modified = NOW - ago
+    return LiveRecord("r1", "zone-1", name, "CNAME", content, content, ttl, None, False, "", modified)
+
+
+def publish_id(
+    world: World, monkeypatch: pytest.MonkeyPatch, before: LiveRecord, leads_to: str, ttl: int, *, same: bool = False
+) -> None:
+    """Let the hook of the id look where the name leads now, for a moment ago where that is another target."""
+    modified = before.modified if leads_to == before.content else NOW
+    since = datetime.fromtimestamp(modified, UTC).isoformat()
+    world.has("CNAME", "mta-sts.example.com", leads_to, ttl=float(ttl), modifiedOn=since)
+
+    async def wrong_edges(_: str, name: str, __: bytes) -> list[str]:
+        return [] if same or name == TARGET else ["another policy"]
+
+    monkeypatch.setattr(barriers, "_wrong_edges", wrong_edges)
+    judged = replace(planned(LiveId("old", NOW - 90 * DAY, 300), "new"), existing={"policy-host": before})
+
+    def program() -> None:
+        hook = edge_serves("served-first", judged, TARGET, None)
+        _sync_await(hook.callback(SimpleNamespace(new_inputs={"zoneId": "zone-1"})))
+
+    deploy(world, program)
+
+
+FORMER = "dold.cloudfront.net"
+
+
+@pytest.mark.parametrize(
+    ("before", "ttl", "same", "expected"),
+    [
+        ((FORMER, 90 * DAY, 300), HOUR, False, [HOUR]),  # moves in this update; `host_ttl` knows of an older TTL
+        ((FORMER, 90 * DAY, 300), HOUR, True, []),  # whoever is led there still gets the same policy
+        ((TARGET, 100, HOUR), HOUR, False, [HOUR - 100]),  # moved in one before, that was stopped
+        ((TARGET, 90 * DAY, 300), 300, False, []),
+    ],
+)
+def test_an_id_waits_until_no_cache_leads_to_a_former_policy_host(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    waits: list[float],
+    before: tuple[str, float, int],
+    *,
+    ttl: int,
+    same: bool,
+    expected: list[float],
+) -> None:
+    """A sender that is led there would keep what it serves under the new id."""
+    publish_id(world, monkeypatch, host_record(*before), TARGET, ttl, same=same)
+    assert expected == waits
+
+
+def test_an_id_is_refused_while_the_name_leads_elsewhere(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with `--target` on the id's record alone."""
+    with pytest.raises(NotYetError, match=r"still leads to dold.*without `--target`"):
+        publish_id(world, monkeypatch, host_record(FORMER, 90 * DAY, 300), FORMER, 300)

@@ -84,16 +84,19 @@ def noted(run: Run, key: str) -> str | None:
     return value
 
 
-@pytest.mark.parametrize(("key", "setting"), [("sts-txt-ttl", "txt_ttl"), ("sts-mx-ttl", "mx_ttl")])
+@pytest.mark.parametrize(
+    ("key", "setting"), [("sts-txt-ttl", "txt_ttl"), ("sts-mx-ttl", "mx_ttl"), ("sts-host-ttl", "cname_ttl")]
+)
 def test_a_ttl_that_is_lowered_is_remembered_with_the_policy(world: World, key: str, setting: str) -> None:
     """The object is written before the record, and keeps the note under this id; a TTL that stays needs none."""
     published(world, policy("mx1"), "mx1", ttl=DAY)
-    assert noted(publish(world, declared("mx1", txt_ttl=DAY, mx_ttl=DAY)), key) is None
-    assert str(DAY) == noted(publish(world, declared("mx1", txt_ttl=DAY, mx_ttl=DAY) | {setting: 60}), key)
+    as_it_is = declared("mx1", txt_ttl=DAY, mx_ttl=DAY, cname_ttl=DAY)
+    assert noted(publish(world, as_it_is), key) is None
+    assert str(DAY) == noted(publish(world, as_it_is | {setting: 60}), key)
     for record in world.records["zone-1"]:
         record |= {"ttl": 60.0, "modifiedOn": moment(0)}
     world.versions["example.com"][1][key] = str(DAY)  # type: ignore[index]
-    lowered = declared("mx1", txt_ttl=60, mx_ttl=60)
+    lowered = declared("mx1", txt_ttl=60, mx_ttl=60, cname_ttl=60)
     assert str(DAY) == noted(publish(world, lowered), key)
 
 
@@ -111,6 +114,33 @@ def test_a_lowered_mx_ttl_is_remembered_under_a_new_id_until_no_cache_has_it(wor
     kept = publish(world, declared("mx2"))
     assert "mail-mx-mx1.example.com" in kept
     assert any("mx1.example.com" in warning and moment(3600 - DAY)[:16] in warning for warning in kept.warnings)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "ago", "notes", "moved"),
+    [
+        (DAY, 2 * DAY, {}, DAY),  # lowered and moved in one update
+        (300, 3600, {"sts_host_ttl": str(DAY)}, DAY),  # lowered in an update before
+        (300, 2 * DAY, {"sts_host_ttl": str(DAY)}, 300),  # so long ago that no cache has it
+        (300, 100, {}, 300),
+        (60, 30, {}, 300),  # raised
+    ],
+)
+def test_a_policy_host_that_moves_keeps_the_longest_ttl_that_caches_may_have_it_for(
+    world: World, ttl: int, ago: float, notes: dict[str, str], moved: int
+) -> None:
+    """The record then tells every later plan how long some senders are led to the former host."""
+    for target, expected in ((TARGET, 300), ("dnew.cloudfront.net", moved)):
+        world.records.clear()
+        published(world, policy("mx1"), "mx1", ttl=ttl, ago=ago, **notes)
+        run = publish(world, declared("mx1", host={"bucket": "policies", "target": target}))
+        assert expected == run["mail-policy-host"].inputs["ttl"], target
+
+
+def test_an_automatic_ttl_stays_automatic(world: World) -> None:
+    """Cloudflare's 1 is served as 300: an update right after the first changes nothing."""
+    published(world, policy("mx1"), "mx1", ttl=1, ago=10)
+    assert 1 == publish(world, declared("mx1", cname_ttl=1))["mail-policy-host"].inputs["ttl"]
 
 
 def lines(run: Run, word: str) -> list[str]:
