@@ -30,7 +30,7 @@ from mta_sts.checks.drift import judge_drift, judge_id
 from mta_sts.checks.host import judge_host
 from mta_sts.checks.lookup import EVERYTHING, Dns, Failure, Looked, Reach, Said
 from mta_sts.checks.mail import judge_mx, judge_smtp, looked_host
-from mta_sts.checks.memory import judge_memory, load_run, next_history
+from mta_sts.checks.memory import judge_held, load_run, next_history
 from mta_sts.checks.observe import Fetched, MailHost, Seen
 from mta_sts.checks.records import FAILURES, judge_agreement, judge_record, judge_reports, lookup_failures
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
@@ -43,6 +43,7 @@ from mta_sts.domain_config import resolve_domain
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async, tls_context
 from mta_sts.findings import MtaStsError
 from mta_sts.history import history_entry, history_versions
+from mta_sts.identifier import content_id
 from mta_sts.ledger import ID_METADATA, PolicyVersion
 from mta_sts.network_options import Network
 from mta_sts.policy import SIZE_LIMIT, Mode, parse_policy
@@ -402,7 +403,7 @@ def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> 
 def test_mx_records_are_judged(authority: Authority, values: tuple[str, ...], expected: list[tuple[str, str]]) -> None:
     """A null MX alone, beside others, or no MX record at all."""
     seen = seen_with(authority, mx=Looked(DOMAIN, "MX", values))
-    assert expected == rules(judge_mx(seen, Mode.ENFORCE))
+    assert expected == rules(judge_mx(seen, Mode.ENFORCE, seen.served.policy if seen.served else None))
 
 
 def test_a_null_mx_without_mta_sts_is_as_it_should_be(authority: Authority) -> None:
@@ -456,7 +457,7 @@ def test_a_bucket_of_another_stack_is_suspected(
     assert expected is (
         ("warning", "bucket-without-policy") in rules(judge(seen, Known(versions=versions), NOW).points)
     )
-    versions |= {DOMAIN: [PolicyVersion("v1", {ID_METADATA: "1"}, 0.0, BODY.decode())]}
+    versions |= {DOMAIN: [version(BODY, "1")]}
     assert "bucket-without-policy" not in dict(map(reversed, rules(judge(seen, Known(versions=versions), NOW).points)))
 
 
@@ -618,6 +619,46 @@ def test_ids_that_others_made_stand_for_nothing(
     assert expected == rules(judge_id(seen, identifier, history_versions(entries)))
 
 
+FORMER = BODY.replace(b"mx1", b"mx0").replace(b"1209600", b"2000000")
+MADE = f"{content_id(BODY)}12345678"
+
+
+def version(body: bytes, identifier: str) -> PolicyVersion:
+    """Return what a bucket remembers of a policy."""
+    return PolicyVersion(f"of {identifier}", {ID_METADATA: identifier}, 0.0, body.decode())
+
+
+@pytest.mark.parametrize(
+    ("identifier", "rule", "declare"),
+    [(MADE, "id-not-of-body", True), (MADE, "former-policy-served", False), ("2", "former-policy-served", False)],
+)
+def test_a_former_file_under_the_present_id_is_the_one_fault(
+    authority: Authority, identifier: str, rule: str, declare: bool
+) -> None:
+    """MX records and drift are judged by the policy that is meant; a new id is needed for who came meanwhile."""
+    declared = {"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600}
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={identifier};",), ttl=300)
+    versions = {DOMAIN: [version(BODY, identifier), version(FORMER, "1")]}
+    known = Known({DOMAIN: resolve_domain(declared)} if declare else {}, versions=versions)
+    seen = seen_with(authority, FORMER, sts=sts)
+    (point,) = judge(seen, known, NOW).points
+    assert ("error", rule) == (point.kind, point.rule)
+    assert ("`epoch`" if declare else "publish a new id") in point.message
+
+
+@pytest.mark.parametrize("bodies", [(FORMER, BODY), (BODY, FORMER)])
+def test_the_address_that_serves_another_file_is_named(authority: Authority, bodies: tuple[bytes, bytes]) -> None:
+    """Whichever comes first: the id says which file is meant."""
+    served = [FetchedPolicy(parse_policy(body), body, "text/plain", certificate(authority, 60)) for body in bodies]
+    addresses = {body: f"192.0.2.{number}" for number, body in enumerate(bodies)}
+    fetched = [Fetched(addresses[one.body], "", one) for one in served]
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={MADE};",), ttl=300)
+    seen = seen_with(authority, sts=sts, fetched=fetched, host=Looked(HOST, "A", tuple(addresses.values())))
+    (point,) = judge(seen, Known(own_ids=True), NOW).points
+    assert ("error", "addresses-differ") == (point.kind, point.rule)
+    assert point.message.startswith(f"{addresses[FORMER]} serves another policy than {addresses[BODY]} under one id")
+
+
 def test_hands_in_dns_are_drift(authority: Authority) -> None:
     """Preference, TTL and where the policy host leads; a resolver's TTL tells nothing."""
     declared = resolve_domain({
@@ -643,7 +684,7 @@ def test_hands_in_dns_are_drift(authority: Authority) -> None:
 
 def test_no_memory_says_nothing(authority: Authority) -> None:
     """Without versions there is nothing to compare with."""
-    assert [] == list(judge_memory(seen_with(authority), [], "1", NOW))
+    assert [] == list(judge_held(seen_with(authority), [], "1", NOW))
 
 
 # --- What an earlier run hands over

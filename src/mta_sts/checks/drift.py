@@ -32,15 +32,19 @@ def judge_id(seen: Seen, identifier: str, history: Sequence[PolicyVersion]) -> I
         return
     message = (
         f"the file that is served is not the one that id {identifier} stands for, so an edge serves an old file or "
-        f"somebody changed one of the two by hand; empty the edge's caches, else {_UP}"
+        "somebody changed one of the two by hand; empty the edge's caches, then change the domain's `epoch`, because "
+        f"who came meanwhile holds that file under this id; else {_UP}"
     )
     yield Point(Area.STACK, Kind.ERROR, "id-not-of-body", f"https://mta-sts.{seen.domain}", message)
 
 
-def judge_drift(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
-    """Judge policy, report addresses and managed MX records; what the policy keeps of retiring hosts is no drift."""
+def judge_drift(seen: Seen, declared: DomainConfig, *, policy: bool = True) -> Iterator[Point]:
+    """Judge policy, report addresses and managed MX records; what the policy keeps of retiring hosts is no drift.
+
+    Without `policy` where the file that is served is a wrong one, which is said already.
+    """
     url = f"https://mta-sts.{seen.domain}"
-    if seen.served is not None:
+    if policy and seen.served is not None:
         live, wanted = seen.served.policy, declared.policy
         for name in ("mode", "max_age"):
             if getattr(live, name) != getattr(wanted, name):

@@ -77,11 +77,11 @@ def judge_host(seen: Seen, now: datetime, reach: Reach) -> Iterator[Point]:
     yield from _agents(seen, anonymous, named)
     if any(one.served for one in anonymous) or not any(one.served for one in named):
         yield from _addresses(seen, anonymous, reach)
-    bodies = {one.served.body for one in anonymous if one.served}
-    if len(bodies) > 1:
-        addresses = ", ".join(one.address for one in anonymous if one.served)
+    alike = [one.address for one in anonymous if one.served and seen.served and one.served.body == seen.served.body]
+    others = [one.address for one in anonymous if one.served and one.address not in alike]
+    if others:
         message = (
-            f"its addresses ({addresses}) serve {len(bodies)} different bodies under one id, and senders keep "
+            f"{', '.join(others)} serves another policy than {', '.join(alike)} under one id, and senders keep "
             "whichever they got; empty the caches, then publish a new id"
         )
         yield Point(Area.HOST, Kind.ERROR, "addresses-differ", seen.host.name, message)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mta_sts.checks.lookup import Reach
     from mta_sts.checks.observe import MailHost, Seen
     from mta_sts.checks.smtp import Session
+    from mta_sts.policy import Policy
 
 _NO_TLS = (*NOTHING_BACK, SmtpCause.SILENT, SmtpCause.NOT_TALKING)
 """Causes that come before anything of TLS was seen."""
@@ -45,8 +46,8 @@ def severity(mode: Mode | None) -> Kind:
     return Kind.ERROR if mode is Mode.ENFORCE else Kind.WARNING
 
 
-def judge_mx(seen: Seen, mode: Mode | None) -> Iterator[Point]:
-    """Judge MX records against the served policy (RFC 8461 §4.1)."""
+def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None) -> Iterator[Point]:
+    """Judge MX records against a policy (RFC 8461 §4.1): the one that is served, or is to be; None where not known."""
     if seen.mx is None:
         return
     if seen.mx.failure:
@@ -70,7 +71,8 @@ def judge_mx(seen: Seen, mode: Mode | None) -> Iterator[Point]:
     kind = severity(mode)
     unusable = [host for host in hosts if name_problem(host)]
     yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
-    yield from _coverage(seen, [host for host in hosts or [seen.domain] if host not in unusable], kind)
+    named = [host for host in hosts or [seen.domain] if host not in unusable]
+    yield from _coverage(seen.domain, named, policy, kind)
     for host in seen.mail_hosts or ():
         if host.name not in unusable:
             yield from _address(host, kind, implicit=not hosts)
@@ -91,21 +93,21 @@ def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
     return Point(Area.MX, kind, "mx-no-host-name", domain, message)
 
 
-def _coverage(seen: Seen, hosts: list[str], kind: Kind) -> Iterator[Point]:
-    if seen.served is None or seen.served.policy.mode is Mode.NONE:
+def _coverage(domain: str, hosts: list[str], policy: Policy | None, kind: Kind) -> Iterator[Point]:
+    if policy is None or policy.mode is Mode.NONE:
         return
-    patterns = seen.served.policy.mx
+    patterns = policy.mx
     for host in hosts:
         if not any(mx_matches(pattern, host) for pattern in patterns):
             message = (
                 f"MX host {host} matches no pattern of the policy ({', '.join(patterns[:6])}), so senders that enforce "
                 f"it do not use the host; add `mx: {host}` to the policy with a new id, or delete the MX record"
             )
-            yield Point(Area.MX, kind, "mx-not-covered", seen.domain, message)
+            yield Point(Area.MX, kind, "mx-not-covered", domain, message)
     for pattern in patterns:
         if not any(mx_matches(pattern, host) for host in hosts):
             message = f"pattern {pattern} matches no MX host; take it out if no move is going on"
-            yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", seen.domain, message)
+            yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", domain, message)
 
 
 def _address(host: MailHost, kind: Kind, *, implicit: bool) -> Iterator[Point]:

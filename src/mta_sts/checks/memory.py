@@ -11,7 +11,7 @@ from mta_sts.checks.observe import mx_hosts
 from mta_sts.checks.records import fresh_id
 from mta_sts.checks.report import Area, Kind, LookedHost, Point
 from mta_sts.history import check_history, history_entry
-from mta_sts.ledger import FETCH_SECONDS, ID_METADATA, LiveId, PolicyVersion, held_policies
+from mta_sts.ledger import FETCH_SECONDS, LiveId, PolicyVersion, held_policies
 from mta_sts.matching import mx_matches
 from mta_sts.policy import Mode
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mta_sts.checks.observe import Seen
+    from mta_sts.policy import Policy
 
 
 SMTP_DUE = timedelta(hours=48)
@@ -133,23 +134,41 @@ def next_history(
     return [current, *kept]
 
 
-def judge_memory(seen: Seen, versions: Sequence[PolicyVersion], identifier: str, now: datetime) -> Iterator[Point]:
-    """Judge what only memory can see: a body changed under its id, and senders that older policies lead astray."""
+def policy_of(versions: Sequence[PolicyVersion], identifier: str) -> Policy | None:
+    """Return the policy that an id was last known for, None where nobody knows it."""
+    return next((one.policy for one in versions if one.id == identifier and one.policy is not None), None)
+
+
+def judge_body(seen: Seen, versions: Sequence[PolicyVersion], identifier: str, now: datetime) -> Iterator[Point]:
+    """Judge whether the policy that is served was known under its id: else it changed, or is a former one."""
     if seen.served is None or not identifier:
         return
     policy = seen.served.policy
-    under_this_id = [one for one in versions if one.metadata.get(ID_METADATA) == identifier]
-    others = [one for one in under_this_id if one.policy is not None and one.policy != policy]
-    if others:
-        was = others[0].policy
-        message = (
-            f"the policy has changed ({_difference(was, policy)}) and the id {identifier} has not, so senders that "
-            "hold the old one never fetch the new; publish a new id: "
-            f'`_mta-sts.{seen.domain} TXT "v=STSv1; id={fresh_id(now)};"`'
-        )
-        yield Point(Area.POLICY, Kind.ERROR, "body-changed-under-id", f"https://mta-sts.{seen.domain}", message)
-    if seen.mx is None or seen.mx.failure:
+    known = [one.policy for one in versions if one.id == identifier and one.policy is not None]
+    was = next((one for one in known if one != policy), None)
+    if was is None:
         return
+    url, record = f"https://mta-sts.{seen.domain}", f'`_mta-sts.{seen.domain} TXT "v=STSv1; id={fresh_id(now)};"`'
+    former = next((one.id for one in versions if one.policy == policy), "")
+    if policy not in known and former:
+        message = (
+            f"the policy of id {former} is served under id {identifier}, so an edge or a cache gives the former file; "
+            f"empty it, then publish a new id, because who came meanwhile holds that file under this id: {record}"
+        )
+        yield Point(Area.POLICY, Kind.ERROR, "former-policy-served", url, message)
+        return
+    message = (
+        f"the policy has changed ({_difference(was, policy)}) and the id {identifier} has not, so senders that "
+        f"hold the old one never fetch the new; publish a new id: {record}"
+    )
+    yield Point(Area.POLICY, Kind.ERROR, "body-changed-under-id", url, message)
+
+
+def judge_held(seen: Seen, versions: Sequence[PolicyVersion], identifier: str, now: datetime) -> Iterator[Point]:
+    """Judge whether senders that hold an older policy still find an MX host that it lists."""
+    if seen.served is None or not identifier or seen.mx is None or seen.mx.failure:
+        return
+    policy = seen.served.policy
     live = LiveId(identifier, now.timestamp(), seen.sts.ttl if seen.sts else 0)
     hosts = mx_hosts(seen.mx)
     for held in held_policies(versions, live, now.timestamp()):

@@ -10,6 +10,9 @@ from mta_sts.checks.certificates import look_closer
 from mta_sts.checks.lookup import NOT_SERVED, Dns, Failure, Looked, Said
 from mta_sts.checks.smtp import NOTHING_BACK, SMTP_PORT, Session, start_session
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError, fetch_policy_async
+from mta_sts.findings import MtaStsError
+from mta_sts.identifier import content_id
+from mta_sts.records import select_sts_record
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -92,9 +95,21 @@ class Seen:
     in_time: bool = True
 
     @property
+    def identifier(self) -> str:
+        """The id that senders see, empty where they see none."""
+        try:
+            return select_sts_record(self.sts.values if self.sts else ()).id
+        except MtaStsError:
+            return ""
+
+    @property
     def served(self) -> FetchedPolicy | None:
-        """The policy that senders get, from the first address that serves one."""
-        return next((one.served for one in self.fetched or () if one.served), None)
+        """The policy that senders get: where addresses differ, the one that the id stands for, else the first one's."""
+        every = [one.served for one in self.fetched or () if one.served]
+        served = [one.served for one in self.fetched or () if one.served and not one.agent] or every
+        if len({one.body for one in served}) > 1:
+            served.sort(key=lambda one: not self.identifier.startswith(content_id(one.body)))
+        return served[0] if served else None
 
     @property
     def mode(self) -> Mode | None:

@@ -13,11 +13,9 @@ from mta_sts.checks.lookup import EVERYTHING
 from mta_sts.checks.observe import DOMAIN_LIMIT, Observer, mx_hosts
 from mta_sts.checks.report import Area, DomainReport, Kind, Point
 from mta_sts.checks.smtp import NOTHING_BACK, SmtpCause
-from mta_sts.findings import MtaStsError
 from mta_sts.history import history_versions
 from mta_sts.ledger import LiveId, held_policies
 from mta_sts.policy import Mode
-from mta_sts.records import select_sts_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +161,7 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     before = known.before.get(domain, ())
     report = _remembered(domain, known)
     declared = known.declared.get(domain)
-    identifier = _identifier(seen)
+    identifier = seen.identifier
     versions = [
         *known.versions.get(domain, ()),
         *history_versions(before),
@@ -171,18 +169,26 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     ]
     mode = _strongest_mode(seen, declared, versions, identifier, now)
     weight = mail.severity(mode)
+    own = declared is not None or known.own_ids
     hosts = [host for host in seen.mail_hosts or () if host.addresses.values or host.addresses.failure]
     found = {host.name: mail.looked_host(host, weight, now, reach) for host in hosts}
+    stale = [*drift.judge_id(seen, identifier, declared.history if declared else ())] if own else []
+    body = stale or [*memory.judge_body(seen, versions, identifier, now)]
+    policy = seen.served.policy if seen.served else None
+    if stale or "former-policy-served" in {point.rule for point in body}:
+        # What a wrong file says is not to be blamed on the MX records.
+        policy = memory.policy_of(versions, identifier) or (declared.policy if declared else None)
     points = [
         *records.judge_record(seen, now),
         *host.judge_host(seen, now, reach),
         *host.judge_policy(seen),
-        *mail.judge_mx(seen, mode),
+        *body,
+        *mail.judge_mx(seen, mode, policy),
         *(point for one in hosts for point in mail.judge_smtp(one, weight, now, reach)),
         *mail.blocked(seen, reach),
         *records.judge_reports(seen),
         *records.judge_agreement(seen, reach),
-        *memory.judge_memory(seen, versions, identifier, now),
+        *memory.judge_held(seen, versions, identifier, now),
     ]
     if seen.served and known.versions.get(domain) == []:
         message = (
@@ -195,10 +201,8 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     elif not seen.smtp:
         message = "STARTTLS and certificates of the MX hosts were NOT checked, as asked; run it without --no-smtp"
         points.append(Point(Area.SMTP, Kind.NOTE, "smtp-not-asked-for", "", message))
-    if declared or known.own_ids:
-        points += drift.judge_id(seen, identifier, declared.history if declared else ())
     if declared:
-        points += drift.judge_drift(seen, declared)
+        points += drift.judge_drift(seen, declared, policy=not stale)
     if not seen.in_time:
         message = f"not everything was seen within {DOMAIN_LIMIT:g} s; run again, and see which of its servers hangs"
         points.append(Point(Area.RECORD, Kind.SKIPPED, "out-of-time", domain, message))
@@ -236,13 +240,6 @@ def _one_fault(seen: Seen) -> Point | None:
         )
         return Point(Area.MX, Kind.NOTE, "null-mx", domain, message)
     return records.zone_failure(seen)
-
-
-def _identifier(seen: Seen) -> str:
-    try:
-        return select_sts_record(seen.sts.values if seen.sts else ()).id
-    except MtaStsError:
-        return ""
 
 
 def _strongest_mode(
