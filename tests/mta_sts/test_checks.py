@@ -414,6 +414,15 @@ def test_a_null_mx_without_mta_sts_is_as_it_should_be(authority: Authority) -> N
     assert ([("note", "null-mx")], "good") == (rules(report.points), report.verdict)
 
 
+def test_a_domain_without_mx_record_and_address_is_one_line(authority: Authority) -> None:
+    """Nothing takes its mail: that there is no MX record is the one thing to mend."""
+    nowhere = {"mx": Looked(DOMAIN, "MX"), "mail_hosts": [MailHost(DOMAIN, Looked(DOMAIN, "A"))]}
+    unpublished = {name: Looked(f"{name}.test", "TXT") for name in ("sts", "host")}
+    report = judge(seen_with(authority, fetched=None, **nowhere, **unpublished), Known(), NOW)
+    assert [("error", "no-mta-sts"), ("warning", "mx-missing")] == rules(report.points)
+    assert "no MX record and no address" in report.points[1].message
+
+
 def test_a_domain_without_mx_records_is_not_told_to_take_one_out(authority: Authority) -> None:
     """Its own address is its mail host."""
     down = mail_host(Session(DOMAIN, "192.0.2.2", SmtpCause.REFUSED, "no connection"), name=DOMAIN)

@@ -133,6 +133,7 @@ def test_what_is_whole_is_found_whole(world: World, clouds: Clouds) -> None:
         ("dns", ZONE, "servfail", "dns-servfail", "MX can't be looked up"),
         ("dns", HOST, "servfail", "dns-servfail", "A can't be looked up"),
         ("dns", MX, "servfail", "dns-servfail", "A can't be looked up"),
+        ("dns", MX, "lame", "dns-lame", "REFUSED"),
         ("dns", ZONE, "lame", "dns-lame", "bob.ns.cloudflare.com answers REFUSED"),
         ("dns", HOST, "lame", "dns-lame", "REFUSED"),
         ("dns", ZONE, "bogus", "dns-bogus", "DNSSEC"),

@@ -63,8 +63,8 @@ class Reach:
         self.ipv6 = self.ipv6 or ":" in address
 
 
-NOT_SERVED = ("does not answer for the zone", "answers REFUSED", "answers NOTAUTH")
-"""Problems of a name server that was not given the zone."""
+NOT_SERVED = ("does not answer for the zone", "answers REFUSED", "answers NOTAUTH", "gives no answer")
+"""Problems of a name server that was not given the zone, or is not there."""
 
 EVERYTHING = Reach(ipv6=True, smtp=True)
 
@@ -269,18 +269,18 @@ class Dns:
         return list(zip(named.values, found, strict=True))
 
     async def _delegation(self, name: str) -> list[tuple[str, Looked]]:
-        """Return the servers to which the zone above refers for a name (RFC 1034 §4.3.2); none where nobody tells."""
+        """Return the servers to which the zone above refers for a name (RFC 1034 §4.3.2), its own where it does not.
+
+        None where nobody tells.
+        """
         above, named = name, Looked(name, "NS")
         while above != "." and (not named.values or named.cnames):
             above = above.partition(".")[2] or "."
             named = await self.shared("NS", above, lambda above=above: self.look(above, "NS"))  # type: ignore[misc]
             if named.failure is Failure.TIMEOUT:
                 return []
-        places = [
-            (server, address)
-            for server, one in await self.shared("servers", above, lambda: self._servers(named))
-            for address in one.values
-        ]
+        servers = await self.shared("servers", above, lambda: self._servers(named))
+        places = [(server, address) for server, one in servers for address in one.values]
         for server, address in places[:_MOST_PARENTS]:
             try:
                 answer = await self._query(server, address, name, "NS")
@@ -290,6 +290,7 @@ class Dns:
             referral = [rrset for rrset in answer.authority if rrset.rdtype == dns.rdatatype.NS]
             if referral and not answer.flags & dns.flags.AA:
                 return [await self._delegated(answer, rdata.target) for rdata in referral[0]]
+            return servers
         return []
 
     async def _delegated(self, referral: dns.message.Message, server: dns.name.Name) -> tuple[str, Looked]:

@@ -65,17 +65,19 @@ def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None) -> Iterator[P
         message = "a null MX stands beside other MX records, and senders may give up on the domain; delete `MX 0 .`"
         yield Point(Area.MX, Kind.ERROR, "null-mx-not-alone", seen.domain, message)
         hosts.remove(".")
-    if not hosts:
-        message = "no MX record: mail goes to the domain's own address; publish an MX record that names its mail host"
-        yield Point(Area.MX, Kind.WARNING, "mx-missing", seen.domain, message)
     kind = severity(mode)
+    nowhere = not hosts and not any(host.addresses.values or host.addresses.failure for host in seen.mail_hosts or ())
+    if not hosts:
+        goes = "and no address of its own, so no mail reaches it" if nowhere else "so mail goes to its own address"
+        message = f"the domain has no MX record {goes}; publish an MX record that names its mail host"
+        yield Point(Area.MX, kind if nowhere else Kind.WARNING, "mx-missing", seen.domain, message)
     unusable = [host for host in hosts if name_problem(host)]
     yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
     named = [host for host in hosts or [seen.domain] if host not in unusable]
     yield from _coverage(seen.domain, named, policy, kind)
     for host in seen.mail_hosts or ():
-        if host.name not in unusable:
-            yield from _address(host, kind, implicit=not hosts)
+        if host.name not in unusable and not nowhere:
+            yield from _address(host, kind)
 
 
 def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
@@ -110,14 +112,16 @@ def _coverage(domain: str, hosts: list[str], policy: Policy | None, kind: Kind) 
             yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", domain, message)
 
 
-def _address(host: MailHost, kind: Kind, *, implicit: bool) -> Iterator[Point]:
+def _address(host: MailHost, kind: Kind) -> Iterator[Point]:
     for failed in lookup_failures(Area.MX, host.addresses):
         yield failed if failed.kind is Kind.SKIPPED else replace(failed, kind=kind)
     if host.addresses.failure:
         return
     if not host.addresses.values:
-        mend = "publish MX records" if implicit else "add its A or AAAA record, or delete its MX record"
-        message = f"MX host {host.name} has no address, so no mail reaches it; {mend}"
+        message = (
+            f"MX host {host.name} has no address, so no mail reaches it; add its A or AAAA record, or delete its MX "
+            "record"
+        )
         yield Point(Area.MX, kind, "mx-without-address", host.name, message)
     elif host.addresses.cnames:
         message = (

@@ -15,7 +15,7 @@ from mta_sts.identifier import content_id
 from mta_sts.records import select_sts_record
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from mta_sts.network_options import Network
     from mta_sts.policy import Mode
@@ -39,6 +39,7 @@ _REFUSALS = (
 )  # fmt: skip
 """Causes that may depend on who asks."""
 _TLS_CAUSES = [cause for cause in FetchCause if cause.startswith("certificate") or cause is FetchCause.TLS]
+_PERHAPS_LAME = (Failure.REFUSED, Failure.SERVFAIL, Failure.TIMEOUT)
 _NOTHING_FETCHED = (FetchCause.UNREACHABLE, FetchCause.TIMEOUT)
 
 
@@ -221,11 +222,18 @@ class Observer:
         hosts = mx_hosts(mx) or [seen.domain]  # RFC 5321 §5.1: without MX records mail goes to the domain itself
         if hosts == ["."]:
             return
-        addresses = await asyncio.gather(*(self._dns.mail_host(host) for host in hosts))
+        addresses = await asyncio.gather(*(self._mail_host(host) for host in hosts))
         seen.mail_hosts = [MailHost(name, looked) for name, looked in zip(hosts, addresses, strict=True)]
         if self._smtp:
             sessions = ((host, address) for host in seen.mail_hosts for address in host.addresses.values)
             await asyncio.gather(*(self._session(gate, *one) for one in sessions))
+
+    async def _mail_host(self, name: str) -> Looked:
+        looked = await self._dns.mail_host(name)
+        if looked.failure not in _PERHAPS_LAME:
+            return looked
+        said = await self._dns.shared("lame", name, lambda: self._dns.by_authority(name, (name, "A")))
+        return _lame(looked, said)
 
     async def _session(self, gate: asyncio.Semaphore, host: MailHost, address: str) -> None:
         async def start() -> Session:
@@ -260,17 +268,23 @@ def _order(seen: Seen) -> None:
 
 
 def _find_lame(seen: Seen) -> None:
-    """Tell a lame delegation, where the zone's own servers show that they do not serve it, from what else fails."""
-    own = [one for one in seen.said if one.own and one.told and not one.unreached]
-    nothing = all(one.problem for one in own)
     for field_name in ("mx", "sts", "tlsrpt", "apex", "host"):
         looked: Looked | None = getattr(seen, field_name)
-        if looked is None or looked.failure not in (Failure.REFUSED, Failure.SERVFAIL, Failure.TIMEOUT):
-            continue
-        here = [one for one in own if nothing or one.name == looked.name]
-        if here and all(nothing or one.problem in NOT_SERVED for one in here):
-            said = ", ".join(dict.fromkeys(f"{one.server} {one.problem}" for one in here))
-            setattr(seen, field_name, replace(looked, failure=Failure.LAME, said=said))
+        if looked is not None:
+            setattr(seen, field_name, _lame(looked, seen.said))
+
+
+def _lame(looked: Looked, said: Sequence[Said]) -> Looked:
+    """Tell a lame delegation, where the zone's own servers show that they do not serve it, from what else fails."""
+    own = [one for one in said if one.own and one.told and not one.unreached]
+    nothing = len({one.name for one in own}) > 1 and all(one.problem for one in own)
+    here = [one for one in own if nothing or one.name == looked.name]
+    if looked.failure not in _PERHAPS_LAME or not here:
+        return looked
+    if not all(nothing or one.problem in NOT_SERVED for one in here):
+        return looked
+    words = ", ".join(dict.fromkeys(f"{one.server} {one.problem}" for one in here))
+    return replace(looked, failure=Failure.LAME, said=words)
 
 
 def mx_hosts(mx: Looked) -> list[str]:
