@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         if run is advance:
             command.add_argument("seconds", type=int, help="how far, in seconds")
         if run is review:
-            command.add_argument("--write", type=Path, metavar="FOLDER", help="write the comment on each plan there")
+            command.add_argument("--write", type=Path, metavar="FOLDER", help="write each plan and its comment there")
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +111,7 @@ def _slim(value: Any) -> Any:
 def show(folder: Path, say: Callable[[str], None], comments: Path | None = None) -> None:
     """Record every plan, show what is said of each, and write the example; raises UnexpectedError.
 
-    `comments` is a folder that gets the comment on each plan, and on each domain of our component's.
+    `comments` is a folder that gets each plan and the comment on it, and on each domain of our component's.
     """
     from sandbox.world.client import World  # noqa: PLC0415  heavy
 
@@ -127,11 +128,12 @@ def show(folder: Path, say: Callable[[str], None], comments: Path | None = None)
         say(f"\n--- {plan.stem} ---\n{to_text(found, now)}")
         if comments is not None:
             write_comments(comments, plan.stem, found, now)
+            shutil.copy(plan, comments)
     by_name = {plan.stem: plan for plan in plans}
     pages = [_PREAMBLE]
     for title, name in (("An unsafe change", _SHOWN), ("A safe change", OURS)):
         found = review([read_plan(name, by_name[name].read_bytes())])
-        pages.append(f"## {title}\n\n{to_markdown(_only(found, f'{_SHOWN}.{ZONE}'), now)}")
+        pages.append(f"## {title}\n\n{to_markdown(_only(found, f'{_SHOWN}.{ZONE}'), now, 'review.md')}")
     text = "\n".join(pages)
     if not EXAMPLE.exists() or _alike(EXAMPLE.read_text(encoding="utf-8")) != _alike(text):
         EXAMPLE.write_text(text, encoding="utf-8")

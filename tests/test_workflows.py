@@ -476,9 +476,11 @@ def test_the_review_is_shown_and_its_verdict_is_the_steps(
     runner.command("pulumi", f"#!/bin/sh\n{preview}\n")
     (runner.folder / "mta-sts" / "bin").mkdir(parents=True)
     runner.command("../mta-sts/bin/mta-sts", f'#!/bin/sh\necho "$@" >&2\n{review}\n')
-    done = runner.run(script("review", "Review"), STACK="prod", FAIL_ON="degraded", LIVE="--live")
+    called = {"SERVER": "https://github.invalid", "FROM": "o/r/blob/main", "LIVE": "--live"}
+    done = runner.run(script("review", "Review"), STACK="prod", FAIL_ON="degraded", **called)
     assert expected == done.returncode
-    assert "--live --fail-on degraded" in done.stderr
+    page = "--rules-page https://github.invalid/o/r/blob/main/docs/review.md"
+    assert f"{page} --live --fail-on degraded" in done.stderr
     file = (runner.folder / "output").read_text(encoding="utf-8").strip().removeprefix("comment=")
     assert Path(file).read_text(encoding="utf-8").startswith(comment)
     assert (runner.folder / "summary").read_text(encoding="utf-8").startswith(comment)

@@ -20,7 +20,7 @@ from mta_sts.review.reading import find_domains
 from mta_sts.review.unread import Unread
 from mta_sts.review.verdict import DomainReview, Grade, Review, review
 from mta_sts.review.writers import to_json, to_markdown, to_text
-from mta_sts.safety import Harm, replay
+from mta_sts.safety import Change, Harm, Kind, Step, World, prove, replay
 from sandbox.review import UnexpectedError, expect, write_comments
 from tests.mta_sts.small_plans import (
     CACHING_OPTIMIZED,
@@ -95,6 +95,43 @@ def test_make_review_knows_each_reason(tmp_path: Path) -> None:
     assert 1 + 2 * len(USUAL) == len(pages)
     assert pages[f"{COMPONENT}-timestamp.example.com"].startswith("**Safe to merge.")
     assert pages["timestamp"].startswith("**Unsafe: do not merge.")
+
+
+def test_the_steps_of_a_way_out_harm_nobody() -> None:
+    """A new host in the place of the old one, at the dates that the review gives; a day earlier mail is refused."""
+    (domain,) = recorded("mx-in-parallel").domains
+    published, added, gone, forgotten = (act.at for act in domain.way_out)
+    bodies = [body(MX1), body(MX1, MX3), body(MX3)]
+    world = World(mx=frozenset((MX1,)), mx_ttl=300, txt="one", txt_ttl=300, policy=bodies[0])
+
+    def proved(early: float = 0.0) -> set[Harm]:
+        steps = [
+            Step("file", Kind.POLICY, bodies[1]),
+            Step("txt", Kind.TXT, "two", {"file": 0.0}),
+            Step("new host", Kind.MX_ADD, frozenset((MX3,)), {"txt": added - published}),
+            Step("old host", Kind.MX_REMOVE, frozenset((MX1,)), {"new host": gone - added - early}),
+            Step("last file", Kind.POLICY, bodies[2], {"old host": forgotten - gone}),
+            Step("last txt", Kind.TXT, "three", {"last file": 0.0}),
+        ]
+        return {failure.harm for failure in prove(world, Change(steps)).failures}
+
+    assert set() == proved()
+    assert {Harm.REFUSED} == proved(early=DAY)
+
+
+def test_what_has_to_be_right_first_stands_first() -> None:
+    """Of several reasons one recipe: the program's order, the caches, then the new hosts; what two ask for, once."""
+    hosts = ((MX1,), (MX3,))
+    unordered = usual(new=policy(MX3), ids=("one", "two"), hosts=hosts, cache=CACHING_OPTIMIZED, ordered=False)
+    domain = judged(unordered)
+    assert {"mx-not-in-held-policy", "id-before-policy"} <= set(rules(domain))
+    assert [
+        "Make the record depend on the policy file (`depends_on`), and on what serves it.",
+        "Switch the caching off (CloudFront's managed policy CachingDisabled), and change nothing else.",
+        f"Publish a policy that lists {MX1} and {MX3}, under a new id, and leave the MX records as they are.",
+    ] == [act.text for act in domain.way_out[:3]]
+    assert [act.at for act in domain.way_out] == sorted(act.at for act in domain.way_out)
+    assert DAY == domain.way_out[2].at
 
 
 @pytest.mark.parametrize("name", USUAL)
@@ -209,7 +246,7 @@ def test_lifted_protection_is_remarked_with_its_time(lifted: str, mode: str) -> 
     assert (Grade.SAFE, False, "protection-lifted") == (domain.grade, domain.changes, remark.rule)
     assert f"lifted from {lifted}." in remark.text
     assert ("mail would lose its protection" if mode == "enforce" else "no mail would be lost") in remark.text
-    assert 10 * DAY + 300 + FETCH_SECONDS == remark.ready
+    assert 10 * DAY + 300 + FETCH_SECONDS == remark.way_out[-1].at
 
 
 def test_lifted_protection_after_the_policy_was_taken_back() -> None:
@@ -219,8 +256,8 @@ def test_lifted_protection_after_the_policy_was_taken_back() -> None:
     assert () == judged(steps).remarks
     steps[2]["oldState"]["protect"] = True
     (remark,) = judged(steps).remarks
-    assert ("protection-lifted", None) == (remark.rule, remark.ready)
-    assert "--live" in remark.way_out
+    (look,) = remark.way_out
+    assert ("protection-lifted", 0.0, True) == (remark.rule, look.at, "--live" in look.text)
 
 
 def test_reports_that_end_are_remarked() -> None:
@@ -420,7 +457,7 @@ def test_a_plan_without_what_stays_the_same_is_unknown_with_the_command() -> Non
     steps = [each for each in usual(new=policy(MX1, max_age=DAY), ids=("one", "two")) if each["op"] != "same"]
     domain = judged(steps, changeSummary={"same": 2, "update": 2})
     assert (Grade.UNKNOWN, ["plan-incomplete"]) == (domain.grade, rules(domain))
-    assert "--show-sames" in domain.reasons[0].way_out
+    assert "--show-sames" in domain.way_out[0].text
     comment = [step("sts", DNS, txt("one"), txt("one") | {"comment": "x"})]
     unchanged = judged(comment, changeSummary={"same": 2, "update": 1})
     assert (Grade.UNKNOWN, False) == (unchanged.grade, unchanged.changes)
@@ -937,10 +974,11 @@ def test_every_rule_is_documented() -> None:
     """The page's table and the code name the same."""
     source = "".join(
         (ROOT / "src" / "mta_sts" / "review" / name).read_text(encoding="utf-8")
-        for name in ("verdict.py", "doubts.py", "remarks.py")
+        for name in ("verdict.py", "reasons.py", "doubts.py", "remarks.py")
     )
     page = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `([a-z][a-z-]+)` \|", page, flags=re.MULTILINE))
+    rows = re.findall(r'^\| <a id="([^"]+)"></a>`([a-z][a-z-]+)` \|', page, flags=re.MULTILINE)
+    documented = {rule for anchor, rule in rows if anchor == rule}
     named = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', source))
     assert named == documented
 

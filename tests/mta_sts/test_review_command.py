@@ -88,10 +88,22 @@ def test_the_json_document_says_what_changes() -> None:
 def test_the_first_lines_of_a_comment_say_yes_or_no() -> None:
     """Verdict, why, and what to do instead with its date, before anything else."""
     mx = read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())
-    first, _, second, *_ = to_markdown(review([mx]), NOW).splitlines()
+    old, new = "mx1.example.com", "mx3.example.com"
+    lines = to_markdown(review([mx]), NOW).splitlines()
+    first, _, second, *_ = lines
     assert "**Unsafe: do not merge. mx-in-parallel.example.com: mail would be refused.**" == first
     assert "hold the policy that allows only mx1.example.com for up to 10 days" in second
-    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in second
+    assert second.endswith(" `mx-not-in-held-policy`")
+    assert [
+        "**Instead**, an update for each step (dated from now; a late one puts off the rest):",
+        "",
+        f"1. Publish a policy that lists {old} and {new}, under a new id, and leave the MX records as they are.",
+        f"2. From 2026-07-01 12:12 UTC: add {new} to DNS beside {old}.",
+        f"3. From 2026-07-11 12:12 UTC: take {old} out of DNS.",
+        f"4. From 2026-07-11 12:24 UTC: take {old} out of the policy, under a new id.",
+    ] == lines[6:12]
+    linked = to_markdown(review([mx]), NOW, "https://docs.invalid/review.md").splitlines()[2]
+    assert linked.endswith(" [`mx-not-in-held-policy`](https://docs.invalid/review.md#mx-not-in-held-policy)")
     unknown = to_markdown(review([plan(UNSAFE, changeSummary={"same": 99})]), NOW)
     said = "Could not tell: do not merge on this review. example.com: the plan leaves out what stays the same"
     assert unknown.startswith(f"**{said}")
@@ -139,18 +151,32 @@ def test_a_remark_stands_at_the_top_of_every_form() -> None:
     markdown, text = to_markdown(found, NOW).splitlines(), to_text(found, NOW)
     assert "Mind what stands below." in markdown[0]
     assert markdown[2].startswith("- example.com: Protection from deletion is lifted from sts.")
-    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in markdown[2]
+    assert "with max_age 86400 and a new id. From 2026-07-11 12:12 UTC: delete what is to go. `" in markdown[2]
     assert "### example.com: safe" in markdown
     assert "mind: Protection from deletion is lifted from sts." in text
-    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in text
+    assert "From 2026-07-11 12:12 UTC: delete what is to go. [" in text
     (remark,) = json.loads(to_json(found, NOW))["domains"][0]["remarks"]
-    assert "2026-07-11T12:12+00:00" == remark["ready"]
+    assert [None, "2026-07-11T12:12+00:00"] == [act["from"] for act in remark["way_out"]]
 
 
-def test_text_says_until_when_a_way_out_takes() -> None:
-    """As the comment does."""
-    mx = read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())
-    assert "If that is begun now, the date is 2026-07-11 12:12 UTC." in to_text(review([mx]), NOW)
+def test_every_form_has_the_steps_of_the_way_out() -> None:
+    """Text numbers them as the comment does, JSON has them with their dates."""
+    mx = review([read_plan("plan", (PLANS / "mx-in-parallel.json").read_bytes())])
+    assert "    3. From 2026-07-11 12:12 UTC: take mx1.example.com out of DNS.\n" in to_text(mx, NOW)
+    steps = json.loads(to_json(mx, NOW))["domains"][0]["way_out"]
+    assert [None, "2026-07-01T12:12+00:00", "2026-07-11T12:12+00:00", "2026-07-11T12:24+00:00"] == [
+        step["from"] for step in steps
+    ]
+
+
+def test_of_several_domains_the_worst_one_has_its_steps_at_the_top() -> None:
+    """Named there; every other has them in its section."""
+    names = ("mx-in-parallel", "dropped-with-mx", "day-at-the-edge")
+    found = review([read_plan(name, (PLANS / f"{name}.json").read_bytes()) for name in names])
+    lines = to_markdown(found, NOW).splitlines()
+    (top,) = (line for line in lines if line.startswith("**Instead at "))
+    assert "**Instead at day-at-the-edge.example.com**" in top
+    assert len(names) == sum(line.startswith("**Instead**") for line in lines)
 
 
 HUGE = "x" * 70_000
@@ -310,7 +336,7 @@ def test_a_byte_order_mark_is_no_harm() -> None:
         ({"config": {}}, "did not sum up"),
         ({"duration": 1}, "did not sum up"),
         ({"steps": SAFE}, "did not sum up"),
-        ({"changeSummary": {"update": 1}}, "of 1 update steps that the engine counts the plan shows 0"),
+        ({"changeSummary": {"update": 1}}, "of 1 update steps that Pulumi counts the plan shows 0"),
         ({"steps": SAFE, "changeSummary": {"same": 2, "update": 2, "delete": 3}}, "of 3 delete steps"),
         ({"steps": [], "changeSummary": {"create": "x"}}, "of x create steps"),
         ({"steps": SAFE, "changeSummary": {"same": 2}, "maybeCorrupt": True}, "may be corrupt"),

@@ -57,6 +57,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="look at DNS, the policy hosts and the policy buckets (needs AWS access) too",
     )
+    parser.add_argument(
+        "--rules-page",
+        metavar="URL",
+        default="",
+        help="in Markdown, make each rule a link into this copy of docs/review.md",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead, whole or not at all")
     add_network_options(parser)
     parser.set_defaults(run=run, form="text")
@@ -70,8 +76,11 @@ def run(options: argparse.Namespace) -> int:
 
     now = datetime.now(UTC).replace(microsecond=0)
     found = _judge(options, now)
-    write = {"text": writers.to_text, "markdown": writers.to_markdown, "json": writers.to_json}[options.form]
-    put_out(write(found, now), options.output, utf8=options.form != "text")
+    if options.form == "markdown":
+        text = writers.to_markdown(found, now, options.rules_page)
+    else:
+        text = {"text": writers.to_text, "json": writers.to_json}[options.form](found, now)
+    put_out(text, options.output, utf8=options.form != "text")
     for problem in found.problems:
         print(f"mta-sts review: {problem}", file=sys.stderr)
     # A plan that could not be read or made says nothing: that never passes as "milder than unsafe".

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mta_sts.review.parts import Edge, Role
-from mta_sts.review.words import Reason, listed
+from mta_sts.review.words import Act, Reason, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mta_sts.review.parts import Part
     from mta_sts.review.world import Domain
 
-_LOOK = "Run it with --live, which looks at what is published."
-_CHECK = "Do it in an update of its own, and run `mta-sts check` on the domain at once."
+_LOOK = Act("Run it with --live, which looks at what is published.")
+_CHECK = Act("Do it in an update of its own, and run `mta-sts check` on the domain at once.")
 
 
 def doubts(domain: Domain, live: Live | None) -> Iterator[Reason]:
@@ -25,7 +25,7 @@ def doubts(domain: Domain, live: Live | None) -> Iterator[Reason]:
             "not-read",
             f"Could not tell: {listed(domain.unread)} may be its record or policy host, and is of a kind that is not "
             "read here.",
-            "Run `mta-sts check` on the domain after the change.",
+            (Act("Run `mta-sts check` on the domain after the change."),),
         )
     changed = dict.fromkeys(name for part in domain.of(Role.EDGE) for name in _settings(part))
     if changed:
@@ -33,14 +33,14 @@ def doubts(domain: Domain, live: Live | None) -> Iterator[Reason]:
             "policy-host-changes",
             f"Could not tell: its policy host changes ({listed(changed)}), and no plan shows whether it serves the "
             "policy afterwards.",
-            _CHECK,
+            (_CHECK,),
         )
     if _file_moves(domain):
         yield Reason(
             "policy-host-changes",
             "Could not tell: its policy file moves to another bucket or key, and no plan shows whether the policy host "
             "reads it there.",
-            _CHECK,
+            (_CHECK,),
         )
     yield from _names(domain)
     yield from _file(domain, live)
@@ -70,7 +70,7 @@ def _names(domain: Domain) -> Iterator[Reason]:
                 "not-in-plan",
                 f"Could not tell: the name of its policy host {word} to something that is not in the plan, so which "
                 "policy is served there is not known.",
-                _CHECK,
+                (_CHECK,),
             )
 
 
@@ -89,5 +89,5 @@ def _file(domain: Domain, live: Live | None) -> Iterator[Reason]:
             "not-in-plan",
             "Could not tell: it has a record or a policy host already, and which policy senders were served before is "
             "not in the plan.",
-            _LOOK,
+            (_LOOK,),
         )

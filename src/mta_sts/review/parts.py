@@ -52,7 +52,7 @@ class Name(NamedTuple):
     @property
     def faults(self) -> tuple[str, ...]:
         """Why senders can't use what it leads to."""
-        return ("its name is proxied, so another edge with its own rules answers for it",) if self.proxied else ()
+        return ("its name is proxied, so Cloudflare answers for it, by rules of its own",) if self.proxied else ()
 
 
 class MxRecord(NamedTuple):

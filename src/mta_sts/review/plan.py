@@ -240,7 +240,7 @@ def _from_events(source: str, events: Iterable[tuple[Mapping[str, Any], int]]) -
         _note_diagnostic(plan, said, str(said.get("prefix") or ""))
         summary = _mapping(event.get("summaryEvent")) or summary
     if summary is None:
-        plan.failed.append("the stream ends before the engine summed up: cut off, or the preview was stopped")
+        plan.failed.append("the stream ends before Pulumi summed up: cut off, or the preview was stopped")
         summary = {}
     elif not summary.get("isPreview", True):
         raise PlanError(f"{source} is the log of an update that has run; {_GIVE}")
@@ -314,7 +314,7 @@ def _completed(plan: Plan, parts: list[_Part], summary: Mapping[str, Any], *, co
     if not plan.failed:
         plan.failed += _missing(parts, summary)
     if corrupt:
-        plan.failed.append("the engine says that the stack's state may be corrupt")
+        plan.failed.append("Pulumi says that the stack's state may be corrupt")
     strange = sorted({op for op, *_ in parts} - _KNOWN)
     if strange:
         plan.failed.append(f"the plan has operations that are not known here: {', '.join(strange)}")
@@ -340,13 +340,13 @@ def _missing(parts: list[_Part], summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the plan says itself that it does not show."""
     if not summary:
         # The engine sums up at the end of every preview that comes to its end.
-        yield "the engine did not sum up: the preview was stopped, or the plan is cut off"
+        yield "Pulumi did not sum up: the preview was stopped, or the plan is cut off"
     shown = Counter(op for op, *_ in parts)
     # A replacement is shown as one step, or as those that it takes.
     shown["replace"] = max(shown["replace"], shown["create-replacement"])
     for op, count in summary.items():
         if op not in _NOT_SHOWN and (not isinstance(count, int) or shown[op] < count):
-            yield f"of {count} {op} steps that the engine counts the plan shows {shown[op]}"
+            yield f"of {count} {op} steps that Pulumi counts the plan shows {shown[op]}"
     bare = [
         urn.rpartition("::")[2]
         for op, urn, old, new in parts

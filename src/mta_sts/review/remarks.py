@@ -8,7 +8,7 @@ from mta_sts.cloud_resources import UnseenError, get
 from mta_sts.ledger import FETCH_SECONDS
 from mta_sts.policy import Mode
 from mta_sts.review.parts import Role
-from mta_sts.review.words import Reason, duration, listed
+from mta_sts.review.words import Act, Reason, duration, listed
 from mta_sts.safety.model import policy_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def remarks(domain: Domain) -> Iterator[Reason]:
         yield Reason(
             "reports-end",
             f"TLS reports end while the policy is in {new.mode}: nobody is told any more when mail is not delivered.",
-            "Keep the `_smtp._tls` record as long as there is a policy.",
+            (Act("Keep the `_smtp._tls` record as long as there is a policy."),),
         )
 
 
@@ -56,13 +56,13 @@ def _protection(domain: Domain, before: Side, policy: Policy | None) -> Iterator
         return
     lifted = f"Protection from deletion is lifted from {listed(names)}."
     if policy is None:
-        yield Reason("protection-lifted", f"{lifted} The plan does not show which policy senders may hold.", _LOOK)
+        yield Reason("protection-lifted", f"{lifted} The plan does not show which policy senders may hold.", (_LOOK,))
     elif policy.mode is Mode.NONE:
         said = f" The component says from when the domain may be taken off: {domain.removable_from}."
         yield Reason(
             "protection-lifted",
             f"{lifted} The policy is taken back already.{said if domain.removable_from else ''}",
-            "" if domain.removable_from else _LOOK,
+            () if domain.removable_from else (_LOOK,),
         )
     else:
         seconds = policy.max_age + before.ttl(Role.RECORD, _TTL) + FETCH_SECONDS
@@ -71,13 +71,14 @@ def _protection(domain: Domain, before: Side, policy: Policy | None) -> Iterator
             "protection-lifted",
             f"{lifted} Senders may hold the {policy.mode} policy for {duration(policy.max_age)} after its record has "
             f"gone; {lose}.",
-            f"Before anything is deleted, publish `mode: none` with max_age 86400 and a new id, and keep everything "
-            f"up for {duration(seconds)}.",
-            seconds,
+            (
+                Act("Before anything is deleted, publish `mode: none` with max_age 86400 and a new id."),
+                Act("Delete what is to go.", seconds),
+            ),
         )
 
 
-_LOOK = "Delete nothing before `--live` shows that no sender can hold a policy any more."
+_LOOK = Act("Delete nothing before `--live` shows that no sender can hold a policy any more.")
 
 
 _NO_GROUNDS = "Nothing in the plan tells whether TLS reports show that mail would arrive"

@@ -8,17 +8,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.cloud_resources import UnseenError
-from mta_sts.findings import MtaStsError, errors
-from mta_sts.ledger import FETCH_SECONDS
-from mta_sts.policy import check_policy
-from mta_sts.records import select_sts_record, select_tlsrpt_record
 from mta_sts.review.change import differs, judgeable
 from mta_sts.review.doubts import doubts
-from mta_sts.review.parts import HOST, Role
+from mta_sts.review.parts import Role
 from mta_sts.review.plan import RECORD_WITH
 from mta_sts.review.reading import find_domains
+from mta_sts.review.reasons import explained, held_before, invalid
 from mta_sts.review.remarks import grounds, remarks, told
-from mta_sts.review.words import Reason, duration, listed
+from mta_sts.review.words import Act, Reason, duration, in_order, listed
 from mta_sts.safety import Harm, Kind, prove
 from mta_sts.safety.model import policy_of, publications
 from mta_sts.safety.runs import after, present
@@ -116,6 +113,11 @@ class DomainReview:
     """Whether what was served before could be read, so that nothing is assumed of it."""
     failures: tuple[Failure, ...] = ()
 
+    @property
+    def way_out(self) -> list[Act]:
+        """What to do instead, as one recipe."""
+        return in_order(act for reason in self.reasons for act in reason.way_out)
+
 
 @dataclass(slots=True, kw_only=True)
 class Review:
@@ -198,7 +200,7 @@ def _review(domain: Domain, live: Live | None) -> DomainReview:
     if not all(plan.complete for plan in domain.plans):
         return _unknown(found, "the plan leaves out what stays the same", "plan-incomplete", f"{_AGAIN}.")
     if found.changes:
-        found = _graded(_judged(found, domain, live), tuple(_invalid(domain, after_)))
+        found = _graded(_judged(found, domain, live), tuple(invalid(domain, after_)))
     else:
         found.headline = "nothing changes for senders"
     return _doubted(found, tuple(doubts(domain, live)))
@@ -257,7 +259,7 @@ def _harm(verdict: Verdict | None) -> int:
 def _unknown(found: DomainReview, why: str, rule: str, way_out: str = "") -> DomainReview:
     found.grade = Grade.UNKNOWN
     found.headline = f"could not tell: {why}"
-    found.reasons = (Reason(rule, f"Could not tell: {why}.", way_out),)
+    found.reasons = (Reason(rule, f"Could not tell: {why}.", (Act(way_out),) if way_out else ()),)
     return found
 
 
@@ -273,7 +275,7 @@ def _graded(found: DomainReview, wrong: Sequence[Reason]) -> DomainReview:
 
 def _proved(found: DomainReview, domain: Domain, judged: Judgeable, verdict: Verdict) -> DomainReview:
     """Put the proof's verdict in words."""
-    harmful = sorted(verdict.failures, key=lambda failure: _telling(failure, _held_before(judged)))
+    harmful = sorted(verdict.failures, key=lambda failure: _telling(failure, held_before(judged)))
     if not harmful:
         found.headline = "no sender refuses mail, or loses the policy"
         found.moments = tuple(_planned(judged))
@@ -295,19 +297,12 @@ def _proved(found: DomainReview, domain: Domain, judged: Judgeable, verdict: Ver
     worst = harmful[0]
     found.failures = tuple(harmful)
     found.grade = Grade.DEGRADED if worst.harm is Harm.SKIPPED else Grade.UNSAFE
-    reasons = (_reason(judged, failure) for failure in harmful if failure.harm is not Harm.SKIPPED)
-    if worst.harm is Harm.SKIPPED:
-        reasons = (_reason(judged, failure) for failure in harmful)
-    found.reasons = tuple({reason.rule: reason for reason in reversed(list(reasons))}.values())[::-1]
+    skipping = worst.harm is Harm.SKIPPED
+    found.reasons = explained(judged, [one for one in harmful if skipping or one.harm is not Harm.SKIPPED])
     found.headline = _HEADLINES[worst.harm] if worst.body or worst.harm is not Harm.REFUSED else _NO_MX
     found.moments = tuple(_shown(judged, worst))
     found.safe_from = verdict.safe_from
     return found
-
-
-def _held_before(judged: Judgeable) -> set[str]:
-    """Return the policies that senders may hold already."""
-    return {one.body for one in publications(judged.world)}
 
 
 def _telling(failure: Failure, known: set[str]) -> tuple[int, bool, bool, bool, int, float]:
@@ -350,54 +345,6 @@ def _seen(side: Side, rests_on: str) -> Seen:
     )
 
 
-def _invalid(domain: Domain, after_: Side) -> Iterator[Reason]:
-    """Yield what would be published newly and can't be used."""
-    faults = dict.fromkeys(
-        fault
-        for part in domain.of(*HOST)
-        if part.changes
-        for fault in _faults(part.new)
-        if fault not in _faults(part.old)
-    )
-    if faults:
-        yield Reason(
-            "policy-host-broken",
-            f"Senders can't use the policy any more: {'; '.join(faults)}.",
-            "Leave that out; `mta-sts check` shows what senders need of a policy host.",
-        )
-    for key, parts in domain.twins.items():
-        gone = next(part for part in domain.parts if (part.place, part.role) == key)
-        names = listed(part.step.urn.rpartition("::")[2] for part in parts)
-        yield Reason(
-            "renamed-without-alias",
-            f"{gone.step.urn.rpartition('::')[2]} and {names} are one {gone.role} in the cloud: deleting it at the end "
-            f"takes away what {names} has just written.",
-            "Give the new resource an alias (`aliases` among its options), so that it is only renamed.",
-        )
-    if any(part.changes for part in domain.of(Role.OBJECT)):
-        file = told(lambda: after_.file)
-        found = errors(check_policy(file.body)) if file else []
-        if found:
-            text = f"The policy file is not valid: {'; '.join(one.message for one in found)}."
-            yield Reason("policy-invalid", text, "Mend the policy; `mta-sts lint` shows everything that is wrong.")
-    for role, rule, read, select in (
-        (Role.RECORD, "sts-record-invalid", lambda: after_.texts, select_sts_record),
-        (Role.REPORTS, "tlsrpt-record-invalid", lambda: after_.reports, select_tlsrpt_record),
-    ):
-        texts = told(read)
-        if texts and any(part.changes for part in domain.of(role)):
-            try:
-                select(texts)
-            except MtaStsError as error:
-                said = "; ".join(one.message for one in error.findings)
-                yield Reason(rule, f"The {role} is not valid: {said}.", "Publish exactly one valid record.")
-
-
-def _faults(value: Any) -> tuple[str, ...]:
-    """Return why senders can't use a part of a policy host; of what can't be seen nothing is said."""
-    return () if value is None or isinstance(value, UnseenError) else value.faults
-
-
 def _notes(domain: Domain) -> Iterator[str]:
     """Yield what a reviewer should know besides the verdict."""
     after_ = domain.side(after=True)
@@ -436,93 +383,6 @@ def _drift(domain: Domain, live: Live | None) -> Iterator[str]:
     if live.served and before.has(Role.OBJECT) and live.body != told(lambda: before.body):
         yield "The policy host serves another policy now than the stack holds."
     yield from (f"Not looked at: {problem}." for problem in live.problems)
-
-
-def _reason(judged: Judgeable, failure: Failure) -> Reason:
-    """Say why a harm can happen, and what to do instead."""
-    if failure.harm is Harm.LOCKED_IN:
-        return _why_locked_in(judged)
-    policy = policy_of(failure.body)
-    allowed = listed(policy.mx) if policy else "nothing"
-    held = policy.max_age if policy else 0
-    hosts = listed(sorted(failure.hosts))
-    seconds = held + judged.world.txt_ttl + FETCH_SECONDS
-    ready = duration(seconds)
-    if failure.harm is Harm.DOWNGRADED:
-        return Reason(
-            "removed-while-held",
-            f"The policy or its record goes while senders hold the enforce policy (for up to {duration(held)}): when "
-            "it ends they deliver without any protection, and meanwhile nothing can tell them of a change.",
-            "First publish `mode: none` with max_age 86400 and a new id, and keep everything up; take it away "
-            f"{ready} after that.",
-            seconds,
-        )
-    if not failure.body:
-        failed = (
-            "If a step before it fails, the engine deletes the old MX host all the same: then no MX host is in DNS."
-        )
-        return Reason(
-            "no-mx-left",
-            failed if failure.run else "No MX host is in DNS, for a time at least.",
-            "Add the new host in an update of its own, and take the old one away in a later one.",
-        )
-    if failure.harm is Harm.SKIPPED:
-        return Reason(
-            "host-skipped",
-            f"Senders that hold the policy for {allowed} do not use every one of {hosts}.",
-            "Publish the policy that lists the new host first; add the host to DNS when senders know it.",
-        )
-    if failure.body in _held_before(judged):
-        return Reason(
-            "mx-not-in-held-policy",
-            f"Senders may hold the policy that allows only {allowed} for up to {duration(held)}, and would find only "
-            f"{hosts} in DNS: they refuse to deliver there.",
-            f"Publish a policy that lists old and new hosts, and keep the old hosts in DNS beside the new ones for "
-            f"{ready} after that.",
-            seconds,
-        )
-    return Reason(
-        "policy-without-live-mx",
-        f"Senders can be served the policy that allows only {allowed} while DNS gives them only {hosts}: they refuse "
-        "to deliver there.",
-        "List old and new hosts in the policy until the change of the MX records is over.",
-    )
-
-
-def _why_locked_in(judged: Judgeable) -> Reason:
-    """Say why a sender can hold one policy under the id of another."""
-    steps = judged.change.steps
-    record = next((step for step in steps if step.kind is Kind.TXT and step.value is not None), None)
-    host = [step for step in steps if step.kind in (Kind.POLICY, Kind.ADDRESS)]
-    keeps = "it keeps the old policy under the new id, and has no reason to look again"
-    if record is None:
-        return Reason(
-            "id-unchanged",
-            f"The policy changes and its id ({judged.world.txt}) does not: senders that hold the old policy never "
-            "learn of the new one.",
-            "Give the record a new id with every change of the file, and never one that was used before.",
-        )
-    if any(step.name not in record.after for step in host):
-        return Reason(
-            "id-before-policy",
-            f"Nothing makes the record wait for the policy file. A sender that sees the new id first is served the "
-            f"old file: {keeps}.",
-            "Make the record depend on the policy file (`depends_on`), and on what serves it.",
-        )
-    if judged.world.policy_ttl:
-        return Reason(
-            "edge-caches-policy",
-            f"The policy host's edge goes on with the old file for up to {duration(judged.world.policy_ttl)}. A sender "
-            f"that sees the new id meanwhile is served the old file: {keeps}.",
-            "Switch the edge's caching off first (CloudFront's managed policy CachingDisabled), wait that long, and "
-            "change the policy after that.",
-        )
-    return Reason(
-        "old-host-still-found",
-        f"Resolvers lead senders to the old policy host for up to {duration(judged.world.address_ttl)}. A sender that "
-        f"sees the new id meanwhile is served the old file: {keeps}.",
-        "Move the policy host and change the policy in two updates.",
-    )
 
 
 def _planned(judged: Judgeable) -> Iterator[Moment]:

@@ -13,17 +13,33 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MOST_SHOWN = 8
 
 
+FIRST = -1.0
+"""The time of what the program itself has to do right before any other step is made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A step of what to do, in a sentence, and from when: in seconds after the first dated step."""
+
+    text: str
+    at: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that a reviewer has to know: a stable rule, what would happen, and what to do instead.
-
-    `ready` is when the way out would be done if it were begun now, in seconds from now.
-    """
+    """One thing that a reviewer has to know: a stable rule, what would happen, and what to do instead."""
 
     rule: str
     text: str
-    way_out: str = ""
-    ready: float | None = None
+    way_out: tuple[Act, ...] = ()
+
+
+def in_order(acts: Iterable[Act]) -> list[Act]:
+    """Return acts as one recipe: the earliest first, what several ask for once and at the latest of their times."""
+    latest: dict[str, float] = {}
+    for act in acts:
+        latest[act.text] = max(act.at, latest.get(act.text, act.at))
+    return sorted((Act(text, at) for text, at in latest.items()), key=lambda act: act.at)
 
 
 def duration(seconds: float) -> str:

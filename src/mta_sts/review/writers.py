@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mta_sts.review.verdict import DomainReview, Moment, Review, Seen
-    from mta_sts.review.words import Reason
+    from mta_sts.review.words import Act, Reason
 
 MOST_CHARACTERS = 60_000
 """Of a comment: GitHub takes 65,536, and the comment's own mark needs some."""
@@ -75,6 +75,7 @@ def _domain(domain: DomainReview, now: datetime) -> dict[str, Any]:
             "retiring": list(domain.retiring),
         },
         "reasons": [_reason(one, now) for one in domain.reasons],
+        "way_out": [_act(act, now) for act in domain.way_out],
         "remarks": [_reason(one, now) for one in domain.remarks],
         "timeline": [
             {"seconds": None if math.isinf(one.at) else round(one.at, 3), "what": one.what, "sees": one.sees}
@@ -105,20 +106,37 @@ def _side(seen: Seen) -> dict[str, Any]:
 
 
 def _reason(reason: Reason, now: datetime) -> dict[str, Any]:
-    ready = None if reason.ready is None else _moment(now, reason.ready)
-    return {"rule": reason.rule, "text": reason.text, "way_out": reason.way_out, "ready": ready}
+    return {"rule": reason.rule, "text": reason.text, "way_out": [_act(act, now) for act in reason.way_out]}
 
 
-def _way_out(reason: Reason, now: datetime) -> str:
-    """Return what to do instead, with the date on which that would be done."""
-    if reason.ready is None:
-        return reason.way_out
-    done = (now + timedelta(seconds=reason.ready)).astimezone(UTC)
-    return f"{reason.way_out} If that is begun now, the date is {done:%Y-%m-%d %H:%M} UTC."
+def _act(act: Act, now: datetime) -> dict[str, Any]:
+    return {"text": act.text, "from": _moment(now, act.at) if act.at > 0 else None}
+
+
+def _said(acts: Sequence[Act], now: datetime) -> list[str]:
+    """Return acts in words, with the date before which it is too early if the first is done now."""
+    dates = [(now + timedelta(seconds=act.at)).astimezone(UTC) for act in acts]
+    return [
+        f"From {date:%Y-%m-%d %H:%M} UTC: {act.text[:1].lower()}{act.text[1:]}" if act.at > 0 else act.text
+        for act, date in zip(acts, dates, strict=True)
+    ]
 
 
 def _moment(now: datetime, seconds: float) -> str:
     return (now + timedelta(seconds=seconds)).astimezone(UTC).isoformat(timespec="minutes")
+
+
+def _recipe(acts: Sequence[Act], now: datetime) -> list[str]:
+    """Return what follows `instead`: the one thing to do, or a head and numbered steps."""
+    said = _said(acts, now)
+    if len(said) < 2:  # noqa: PLR2004
+        return [f": {each}" for each in said] or [""]
+    dated = ", an update for each step (dated from now; a late one puts off the rest)"
+    return [f"{dated if acts[-1].at > 0 else ''}:", *(f"{number}. {each}" for number, each in enumerate(said, 1))]
+
+
+def _remark(remark: Reason, now: datetime) -> str:
+    return " ".join([remark.text, *_said(remark.way_out, now)])
 
 
 # What every form says first.
@@ -214,7 +232,7 @@ def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]
     yield "id in `_mta-sts`", _value(before, "id", before.id), _value(after, "id", after.id)
     yield "TLS reports", _value(before, "reports", before.reports), _value(after, "reports", after.reports)
     if before.edge_seconds or after.edge_seconds or "edge" in {*before.untold, *after.untold}:
-        yield "edge keeps the file for", _edge(before), _edge(after)
+        yield "caches keep the file for", _edge(before), _edge(after)
     if domain.safe_from:
         yield "safe if begun after", "", _moment(now, domain.safe_from)
 
@@ -275,9 +293,11 @@ def to_text(review: Review, now: datetime) -> str:
         lines += [
             f"  {what:24}{old} -> {new}" if old != new else f"  {what:24}{old}" for what, old, new in _rows(domain, now)
         ]
-        for word, reason in [("why", each) for each in domain.reasons] + [("mind", each) for each in domain.remarks]:
-            way_out = _way_out(reason, now)
-            lines += [f"  {word}: {reason.text} [{reason.rule}]", *([f"  way out: {way_out}"] if way_out else [])]
+        lines += [f"  why: {reason.text} [{reason.rule}]" for reason in domain.reasons]
+        head, *steps = _recipe(domain.way_out, now)
+        lines += [f"  instead{head}"] if head else []
+        lines += [f"    {step}" for step in steps]
+        lines += [f"  mind: {_remark(remark, now)} [{remark.rule}]" for remark in domain.remarks]
         lines += [f"  {_when(one):>16}  {one.what}{f' ({one.sees})' if one.sees else ''}" for one in domain.moments]
         lines += [f"  note: {note}" for note in (*domain.assumptions, *domain.notes)]
         lines += [""]
@@ -296,22 +316,27 @@ def _printable(text: str) -> str:
 # Markdown.
 
 
-def to_markdown(review: Review, now: datetime) -> str:
-    """Return the review as a comment: below GitHub's limit however many domains there are."""
-    page = _Page()
+def to_markdown(review: Review, now: datetime, rules_page: str = "") -> str:
+    """Return the review as a comment: below GitHub's limit however many domains there are.
+
+    `rules_page` is where `docs/review.md` can be read: each rule becomes a link into it.
+    """
+    page = _Page(now, rules_page)
     why = _why(review)
     top = [f"**{_escaped(verdict_line(review))}**", ""]
-    top += [f"- {_bullet(reason, now)}" for reason in why]
+    top += [page.bullet(reason.text, reason.rule) for reason in why]
     remarks = _remarks(review)
-    top += [f"- {_escaped(domains)}: {_bullet(remark, now)}" for domains, remark in remarks[:_MOST_REMARKS]]
+    top += [page.bullet(f"{domains}: {_remark(one, now)}", one.rule) for domains, one in remarks[:_MOST_REMARKS]]
     if len(remarks) > _MOST_REMARKS:
         top += [f"- … and {len(remarks) - _MOST_REMARKS} more remarks; `mta-sts review --json` has them."]
     if not why:
         top += [f"- {_escaped(_changed(domain))}" for domain in _worst_first(review)[:3] if domain.changes]
-    page.add([*top, "", _escaped(count_line(review)), ""])
+    several = sum(bool(one.reasons) for one in review.domains) > 1
+    top += ["", *_instead(_worst_first(review)[0], now, several=several)] if why else [""]
+    page.add([*top, _escaped(count_line(review)), ""])
     for problem in review.problems[:_MOST_REASONS]:
         page.add([*_fenced(problem.splitlines()[:_MOST_NAMED], ""), ""])
-    _add_sections(page, review, now, {reason.rule for reason in (*why, *(remark for _, remark in remarks))})
+    _add_sections(page, review, {reason.rule for reason in (*why, *(remark for _, remark in remarks))})
     page.add(_details("What the component says", review.said))
     page.add(_details(f"Resources that could not be read ({len(review.unseen)})", review.unseen))
     return page.text()
@@ -320,10 +345,16 @@ def to_markdown(review: Review, now: datetime) -> str:
 class _Page:
     """A comment that stays below GitHub's limit: a part is there as a whole, or not at all."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: datetime, rules_page: str) -> None:
+        self.now = now
+        self._rules_page = rules_page
         self._lines: list[str] = []
         self._size = 0
         self._left_out = False
+
+    def bullet(self, text: str, rule: str) -> str:
+        """Return a point of a list, with its rule: a link where the rules' page is known."""
+        return f"- {_escaped(text)} {f'[`{rule}`]({self._rules_page}#{rule})' if self._rules_page else f'`{rule}`'}"
 
     def add(self, lines: Sequence[str], limit: int = MOST_CHARACTERS) -> bool:
         """Add a part, where the page with it is within the limit; return whether it is."""
@@ -343,9 +374,11 @@ class _Page:
         return "\n".join([*self._lines, *left_out]).rstrip() + "\n"
 
 
-def _bullet(reason: Reason, now: datetime) -> str:
-    way_out = f" **Instead:** {_escaped(_way_out(reason, now))}" if reason.way_out else ""
-    return f"{_escaped(reason.text)}{way_out} `{reason.rule}`"
+def _instead(domain: DomainReview, now: datetime, *, several: bool = False) -> list[str]:
+    """Return what to do instead, named as this domain's where others have reasons too."""
+    head, *steps = map(_escaped, _recipe(domain.way_out, now))
+    whose = f" at {_escaped(domain.domain)}" if several else ""
+    return [f"**Instead{whose}**{head}", "", *steps, *([""] if steps else [])] if head else []
 
 
 def _changed(domain: DomainReview) -> str:
@@ -370,13 +403,13 @@ def _changed(domain: DomainReview) -> str:
     return f"{domain.domain}: {', '.join(parts) or domain.headline}"
 
 
-def _add_sections(page: _Page, review: Review, now: datetime, said: set[str]) -> None:
+def _add_sections(page: _Page, review: Review, said: set[str]) -> None:
     """Add a section a domain, the worst first, as long as they fit; the rest by groups of a line."""
     # One domain's reasons stand at the top already.
     said = said if sum(bool(domain.reasons or domain.remarks) for domain in review.domains) == 1 else set()
     rest: list[DomainReview] = []
     for domain in _worst_first(review):
-        if rest or _quiet(domain) or not page.add(_section(domain, now, said), _FULL_SECTIONS):
+        if rest or _quiet(domain) or not page.add(_section(page, domain, said), _FULL_SECTIONS):
             rest.append(domain)
     groups: dict[tuple[Grade, str], list[DomainReview]] = {}
     for domain in rest:
@@ -391,15 +424,18 @@ def _add_sections(page: _Page, review: Review, now: datetime, said: set[str]) ->
     page.add([*lines, ""])
 
 
-def _section(domain: DomainReview, now: datetime, said: set[str]) -> list[str]:
+def _section(page: _Page, domain: DomainReview, said: set[str]) -> list[str]:
     lines = [f"### {_escaped(domain.domain)}: {domain.grade}", "", f"{_escaped(_capital(domain.headline))}.", ""]
     lines += ["| | before | after |", "| --- | --- | --- |"]
-    for what, old, new in _rows(domain, now):
+    for what, old, new in _rows(domain, page.now):
         lines.append(f"| {what} | {_cell(old)} | {'the same' if old == new else _cell(new)} |")
     lines.append("")
-    reasons = [reason for reason in (*domain.reasons, *domain.remarks) if reason.rule not in said]
-    if reasons:
-        lines += [f"- {_bullet(reason, now)}" for reason in reasons[:_MOST_LISTED]] + [""]
+    points = [(reason.text, reason.rule) for reason in domain.reasons]
+    points += [(_remark(remark, page.now), remark.rule) for remark in domain.remarks]
+    if unsaid := [page.bullet(text, rule) for text, rule in points if rule not in said]:
+        lines += [*unsaid[:_MOST_LISTED], ""]
+    if not said:
+        lines += _instead(domain, page.now)
     if domain.moments:
         harm = domain.grade in (Grade.UNSAFE, Grade.DEGRADED)
         title = "What can happen: the shortest time-line that shows it" if harm else "What senders see, and when"
