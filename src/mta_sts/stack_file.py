@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DOMAINS = "mta-sts:domains"
 """The key of the stack's configuration that lists its domains."""
@@ -23,6 +26,14 @@ def declared_domains(text: str) -> list[Any]:
     if not isinstance(domains, list):
         raise StackFileError(f"{DOMAINS} is no list of domains")
     return domains
+
+
+def domains_of(file: Path) -> list[Any]:
+    """Return the domains that a stack file declares; raises OSError, or StackFileError that names the file."""
+    try:
+        return declared_domains(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StackFileError(f"{file}: {' '.join(str(error).split())}") from error
 
 
 def set_mode(text: str, index: int, mode: str) -> str:

@@ -75,6 +75,13 @@ def rules(adoption: Adoption) -> list[str]:
     return [found.rule for found in adoption.findings]
 
 
+def test_a_domain_that_is_not_there_is_the_one_finding() -> None:
+    """There is nothing to plan."""
+    gone = replace(OWN_SERVER, mx=Looked("example.com", exists=False), zone="", name_servers=[])
+    adoption = plan(gone)
+    assert (["domain-missing"], None, []) == (rules(adoption), adoption.config, list(adoption.steps))
+
+
 def finding(observed: Observed, rule: str) -> Finding:
     """Return the one finding of a rule, and make sure that no other error is there."""
     found = plan(observed).findings

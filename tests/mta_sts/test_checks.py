@@ -109,7 +109,7 @@ def seen_with(authority: Authority, body: bytes = BODY, *, days: float = 60, **m
         (["192.0.2.1"], "IP address"),
         (["exa_mple.com", "postmaster@example.com"], "e-mail address"),
         ([""], "empty"),
-        ([], "nothing to check"),
+        ([], "the call names no mail domain"),
         (["example.com", "--resolver", "dns.example"], "--resolver"),
         (["example.com", "--ca-file", "missing.pem"], "missing.pem"),
         (["example.com", "--port-map", "missing.json"], "missing.json"),

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta_sts.stack_file import DOMAINS, StackFileError, declared_domains, set_mode
+from mta_sts.stack_file import DOMAINS, StackFileError, declared_domains, domains_of, set_mode
 
 STACKS = sorted((Path(__file__).parents[2] / "stacks").glob("Pulumi.*.yaml"))
 STACK = """\
@@ -111,3 +111,14 @@ def test_any_list_of_domains_is_edited_or_refused(
     wanted = yaml.safe_load(text)
     wanted["config"][DOMAINS][index]["mode"] = "enforce"
     assert wanted == yaml.safe_load(changed)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[1", b"", b"config: {}", b"config: {mta-sts:domains: x}"])
+def test_a_file_that_declares_nothing_is_named(tmp_path: Path, content: bytes) -> None:
+    """In one line, whatever the parser says."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_bytes(content)
+    with pytest.raises(StackFileError) as refused:
+        domains_of(file)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert "\n" not in str(refused.value)

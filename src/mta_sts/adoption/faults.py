@@ -31,6 +31,9 @@ def faults(observed: Observed) -> list[Finding]:
     if observed.unreadable:
         way_out = "what can't be seen can't be moved: look again later"
         return [Finding("dns-unreadable", one.name, f"{one.problem}; {way_out}") for one in observed.unreadable]
+    if not observed.mx.exists:
+        message = "there is no such domain in DNS (NXDOMAIN); correct the name, or the delegation at the parent zone"
+        return [Finding("domain-missing", observed.domain, message)]
     return [
         *_zone(observed),
         *_texts(observed),

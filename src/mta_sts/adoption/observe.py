@@ -57,6 +57,8 @@ class Looked:
     values: Sequence[str] = ()
     ttl: int = 0
     problem: str = ""
+    exists: bool = True
+    """False where there is no such name at all (NXDOMAIN)."""
 
     @property
     def delegated_to(self) -> str:
@@ -104,6 +106,11 @@ class Observed:
     """Whether the resolver gave any answer at all."""
 
     @property
+    def blind(self) -> bool:
+        """Whether too little is known of the domain, or there is none, for a plan."""
+        return bool(self.unreadable) or not self.answered or not self.mx.exists
+
+    @property
     def unreadable(self) -> list[Looked]:
         """What could not be looked up, and must be for a plan."""
         return [one for one in (self.sts, self.tlsrpt, self.host, self.mx) if one.problem]
@@ -148,7 +155,7 @@ class _Dns:
             target = rrset[0].target
             cnames.append(Hop(_plain(here), _plain(target), ttl))
             here = target
-        return Looked(name, cnames, values, max(ttls))
+        return Looked(name, cnames, values, max(ttls), exists=response.rcode() != dns.rcode.NXDOMAIN)
 
     async def zone(self, name: str) -> str:
         """Return the zone that holds a name, empty where that can't be told."""

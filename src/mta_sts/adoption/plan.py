@@ -82,7 +82,7 @@ def plan(observed: Observed) -> Adoption:
         or observed.tlsrpt.values
     )
     findings = faults(observed)
-    if observed.unreadable or not observed.answered:
+    if observed.blind:
         return Adoption(observed=observed, findings=findings, published=published)
     config = _config(observed, policies, live_id)
     unacceptable = errors(check_domain(config))

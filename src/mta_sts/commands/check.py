@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
     for one in bad:
         print(f"{options.file}: {one}", file=sys.stderr)
     if not domains:
-        raise ValueError("nothing to check: give domains, --stack or --file with at least one mail domain")
+        given = " and ".join(filter(None, (options.stack and "--stack", options.file and f"--file {options.file}")))
+        raise ValueError(f"nothing to check: {given or 'the call'} names no mail domain; give one, such as example.com")
     from mta_sts.checks.run import check_domains  # noqa: PLC0415  heavy
 
     with ProgressLine() as line:
@@ -124,10 +125,10 @@ def _declared(stack: str) -> dict[str, DomainConfig]:
     """Return what a stack file declares by domain; raises ValueError with everything that is wrong with it."""
     from mta_sts.domain_config import check_domains, resolve_domain  # noqa: PLC0415  a light start for --help
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
-    from mta_sts.stack_file import declared_domains  # noqa: PLC0415
+    from mta_sts.stack_file import domains_of  # noqa: PLC0415
 
     file = Path(stack) if stack.endswith((".yaml", ".yml")) else Path("stacks") / f"Pulumi.{stack}.yaml"
-    entries = declared_domains(file.read_text(encoding="utf-8"))
+    entries = domains_of(file)
     wrong = errors(check_domains(entries))
     if wrong:
         raise MtaStsError(str(file), wrong)

@@ -62,11 +62,11 @@ def _declared(options: argparse.Namespace) -> DomainConfig:
     from mta_sts.domain_config import check_domain, resolve_domain  # noqa: PLC0415  a light start for --help
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
     from mta_sts.names import to_ascii  # noqa: PLC0415
-    from mta_sts.stack_file import declared_domains  # noqa: PLC0415
+    from mta_sts.stack_file import domains_of  # noqa: PLC0415
 
     stack = options.stack
     file = Path(stack) if stack.endswith((".yaml", ".yml")) else Path("stacks") / f"Pulumi.{stack}.yaml"
-    entries = declared_domains(file.read_text(encoding="utf-8"))
+    entries = domains_of(file)
     wanted = to_ascii(options.domain)
     named = [entry for entry in entries if isinstance(entry, dict) and to_ascii(str(entry.get("domain"))) == wanted]
     if not named:
