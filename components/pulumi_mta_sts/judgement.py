@@ -119,7 +119,7 @@ class Judged:
     @property
     def versions_after(self) -> Sequence[PolicyVersion]:
         """The policies served so far, and before them the one that this update publishes if it is another."""
-        return versions_after(self.versions, self.policy_id, self.metadata)
+        return versions_after(self.versions, self.policy_id, self.metadata, self.body)
 
     def host_ttl(self, target: pulumi.Input[str]) -> pulumi.Input[int]:
         """Return the TTL of the `mta-sts` record, in seconds: where it moves, the longest that caches may have it for.
@@ -312,17 +312,14 @@ def _relied_on(
 
 
 def _not_due(
-    config: DomainConfig, new_mx: Sequence[str], versions: Sequence[PolicyVersion], live_id: LiveId | None
+    config: DomainConfig, new_mx: Sequence[str], versions: Sequence[PolicyVersion], live_id: LiveId
 ) -> tuple[frozenset[str], list[Finding]]:
     """Return the MX records that can't be added in this update, because it would wait too long, and from when.
 
-    `versions` begin with the one that is published.
+    `versions` begin with the one that is published, and `live_id` is its id.
     """
-    now = outside().now()
-    if live_id is None or live_id.id != versions[0].id:
-        live_id = LiveId(versions[0].id, now, dns.effective_ttl(config.txt_ttl))  # as it will be
     due = known_from(versions, live_id)
-    if not new_mx or due - now <= config.wait_limit:
+    if not new_mx or due - outside().now() <= config.wait_limit:
         return frozenset(), []
     when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
     hosts = ", ".join(role.removeprefix("mx-") for role in new_mx)
@@ -439,13 +436,16 @@ def _judge_domain(
     existing, findings = existing_records(config, live)
     foreign = {role: record for role, record in existing.items() if not record.ours and record.id not in adopted}
     live_mx = [record for record in mx_at(config, live) if record.content]
-    findings += null_mx_findings(config, live)
     hosts = live_hosts(live_mx, newest)
     versions = (*versions, *config.history)
     last = next((version for version in versions if version.policy is not None), None)
     retiring = retiring_hosts(config.policy.mx, hosts, last)
-    findings += mx_findings(config, [host.host for host in hosts], retiring)
     absent, since, dated = still_cached(config, hosts, retiring, last)
+    findings += [
+        *null_mx_findings(config, live),
+        *mx_findings(config, [host.host for host in hosts], retiring),
+        *dated,
+    ]
     live_id = live_id_of(existing.get("sts-record"))
     braking = _is_weakening(config, retiring, live_mx, versions, live_id)
     held_back: frozenset[str] = frozenset()
@@ -458,12 +458,12 @@ def _judge_domain(
             held_back, foreign = frozenset(foreign), {}
     record = existing.get("sts-record")
     lost = served is not None and is_lost(record, live_id, versions)
-    findings += history_lost(config, record, versions) if lost else []
-    findings += [*zone_unread(config, zone_id, served or ()), *out_of_order(config, served or ())]
-    findings += _clock_findings(newest, live_id)
-    needed = needed_hosts([mx.host for mx in config.mx], hosts, versions, live_id, outside().now(), broken=broken)
-    kept, notes = _kept(config, live_mx, needed)
-    findings += [*dated, *notes]
+    findings += [
+        *(history_lost(config, record, versions) if lost else ()),
+        *zone_unread(config, zone_id, served or ()),
+        *out_of_order(config, served or ()),
+        *_clock_findings(newest, live_id),
+    ]
     trace = existing.get("sts-record", existing.get("policy-host")) if served is not None and not versions else None
     if trace is not None and not lost:
         findings.append(former_host.history_missing(config.domain))
@@ -472,9 +472,16 @@ def _judge_domain(
     new_mx = [f"mx-{entry.host}" for entry in config.mx if config.manage_mx and f"mx-{entry.host}" not in existing]
     shown = live_id or (LiveId(UNKNOWN_ID, trace.modified, dns.effective_ttl(trace.ttl)) if trace else None)
     metadata = notes_of(config, policy_id, newest, shown, mx=live_mx, host=existing.get("policy-host"))
-    after = versions_after(versions, policy_id, metadata)
+    after = versions_after(versions, policy_id, metadata, body)
+    id_after = LiveId(policy_id, outside().now(), dns.effective_ttl(config.txt_ttl))
+    if live_id is not None and live_id.id == policy_id:
+        id_after = live_id
+    needed = partial(needed_hosts, [mx.host for mx in config.mx], hosts, now=outside().now(), broken=broken)
+    expected = {one.host: one for one in needed(versions=after, live_id=id_after)}
+    kept, notes = _kept(config, live_mx, needed(versions=versions, live_id=live_id), expected)
+    findings += notes
     if versions:
-        not_due, waits = _not_due(config, new_mx, after, live_id)
+        not_due, waits = _not_due(config, new_mx, after, id_after)
         held_back |= not_due
         findings += waits
     if foreign.keys() & set(_PUBLISHING):
@@ -557,44 +564,39 @@ def _step_findings(judged: Judged, elsewhere: former_host.Serving | None) -> lis
 
 
 def _kept(
-    config: DomainConfig, records: Sequence[dns.LiveRecord], needed: Sequence[Needed]
+    config: DomainConfig,
+    records: Sequence[dns.LiveRecord],
+    needed: Sequence[Needed],
+    expected: Mapping[str, Needed],
 ) -> tuple[list[dns.LiveRecord], list[Finding]]:
-    """Return the MX records of hosts no longer declared that must stay for now, and the finding that dates each."""
+    """Return the MX records of hosts no longer declared that must stay for now, and the finding that dates each.
+
+    `expected` says by host why, and until when, they will be needed once this update is made.
+    """
     if not config.manage_mx:
         # A protected record can't merely fall out of the program: once it is marked, the next update lets go of it.
         return [record for record in records if record.ours], []
-    notes = [
-        Finding(
-            "mx-kept",
-            "mx",
-            f"{one.host} is no longer declared and stays in DNS and in the policy for now: {one.reason}; "
-            + (
-                f"an update after {datetime.fromtimestamp(one.until, UTC).isoformat(timespec='minutes')} can remove it"
-                if one.until
-                else "a later update removes it"
-            ),
-            Severity.WARNING,
-        )
-        for one in needed
-    ]
     # The engine deletes an MX record only after an update that marked it: what merely falls out of the program (the
     # domain, `manage_mx`, the whole stack) stays in DNS, because a domain without MX gets no mail.
     declared = {entry.host for entry in config.mx}
     leaving = [record for record in records if record.ours and record.content not in declared]
-    needed_names = {one.host for one in needed}
-    kept = [record for record in leaving if record.content in needed_names or record.comment != dns.LEAVING]
-    notes += [
-        Finding(
-            "mx-kept",
-            "mx",
-            f"{record.content} is no longer declared; the next update removes it from DNS, and later ones from the "
-            "policy",
-            Severity.WARNING,
-        )
-        for record in kept
-        if record.content not in needed_names
-    ]
+    needing = {one.host: expected.get(one.host, one) for one in needed}
+    kept = [record for record in leaving if record.content in needing or record.comment != dns.LEAVING]
+    notes = [Finding("mx-kept", "mx", _stays(record.content, needing), Severity.WARNING) for record in kept]
     return kept, notes
+
+
+def _stays(host: str, needing: Mapping[str, Needed]) -> str:
+    """Return the words about an MX host that is no longer declared and stays for now."""
+    why = needing.get(host)
+    if why is None:
+        return f"{host} is no longer declared; the next update removes it from DNS, and later ones from the policy"
+    when = datetime.fromtimestamp(why.not_before, UTC).isoformat(timespec="minutes")
+    removed = f"an update after {when} can remove it" if why.until else f"no update before {when} can remove it"
+    return (
+        f"{host} is no longer declared and stays in DNS and in the policy for now: {why}; "
+        f"{removed if why.not_before else 'a later update removes it'}"
+    )
 
 
 def _is_at(place: str, finding: Finding) -> bool:

@@ -116,9 +116,9 @@ def still_cached(
 
 
 def versions_after(
-    versions: Sequence[PolicyVersion], policy_id: str, metadata: Mapping[str, str]
+    versions: Sequence[PolicyVersion], policy_id: str, metadata: Mapping[str, str], body: bytes
 ) -> Sequence[PolicyVersion]:
     """Return the policies served so far, and first the one that is published with these notes if it is another."""
     if versions and versions[0].id == policy_id:
         return versions
-    return (PolicyVersion("", metadata, outside().now()), *versions)
+    return (PolicyVersion("", metadata, outside().now(), body.decode()), *versions)

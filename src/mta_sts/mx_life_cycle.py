@@ -32,11 +32,26 @@ class LiveMx:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """A host, no longer declared, that must stay in DNS; `until` is in seconds since the epoch, None: not known."""
+    """A host, no longer declared, that must stay in DNS: why, and until when each reason holds.
+
+    In seconds since the epoch; None is not known.
+    """
 
     host: str
-    reason: str
-    until: float | None
+    reasons: tuple[tuple[str, float | None], ...]
+
+    @property
+    def until(self) -> float | None:
+        """Until when it is needed; None where that is not known."""
+        return last_end(until for _, until in self.reasons)
+
+    @property
+    def not_before(self) -> float:
+        """Until when it is needed at least; 0 where nothing is known."""
+        return last_end(until or 0.0 for _, until in self.reasons) or 0.0
+
+    def __str__(self) -> str:
+        return "; ".join(reason for reason, _ in self.reasons)
 
 
 def retiring_hosts(declared: Iterable[str], live: Iterable[LiveMx], newest: PolicyVersion | None) -> list[str]:
@@ -83,31 +98,34 @@ def needed_hosts(
     leaving = [mx.host for mx in live if mx.host not in declared]
     if not leaving:
         return []
-    due = _settled(declared, live, versions, live_id)
+    due, unknown = _settled(declared, live, versions, live_id), unknown_until(versions, live_id)
+    always: list[tuple[str, float | None]] = []
     if due is None or due > now:
         reason = "the hosts that replace it are not yet live, or senders do not yet know the policy that lists them"
-        return [Needed(host, reason, due) for host in leaving]
-    unknown = unknown_until(versions, live_id)
+        always.append((reason, due))
     if unknown is None or unknown > now:
         reason = (
             "senders may hold a policy that is not known (the domain came from elsewhere, or versions were lost), and "
             "that counts as one that lists no other host until `history` states it"
         )
-        return [Needed(host, reason, unknown) for host in leaving]
+        always.append((reason, unknown))
     held = [one for one in held_policies(versions, live_id, now) if one.policy.mode is Mode.ENFORCE]
     needed = []
     for host in leaving:
+        reasons = list(always)
         relying = [one for one in held if _covers(one.policy.mx, host)]
         left = [[other for other in declared if _covers(one.policy.mx, other)] for one in relying]
         alone = [one.until for one, others in zip(relying, left, strict=True) if not others]
         why = next((others for others in left if others and all(other in (broken or {}) for other in others)), [])
         if why:
-            reason = "of the hosts that senders' policy lists beside it none was seen working"
-            reasons = "; ".join((broken or {})[other] for other in why)
-            needed.append(Needed(host, f"{reason} ({reasons})", None))
-        elif alone:
+            wrong = "; ".join((broken or {})[other] for other in why)
+            reason = f"of the hosts that senders' policy lists beside it none was seen working ({wrong})"
+            reasons.append((reason, None))
+        if alone:
             reason = "senders may still hold an enforce policy that lists none of the declared hosts"
-            needed.append(Needed(host, reason, last_end(alone)))
+            reasons.append((reason, last_end(alone)))
+        if reasons:
+            needed.append(Needed(host, tuple(reasons)))
     return needed
 
 

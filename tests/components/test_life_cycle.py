@@ -148,6 +148,26 @@ def lines(run: Run, word: str) -> list[str]:
     return [warning for warning in run.warnings if word in warning]
 
 
+def test_a_host_that_is_replaced_is_dated_by_the_last_of_the_reasons(world: World) -> None:
+    """At first by what this update begins: for two weeks from now senders hold the policy that lists it alone."""
+    published(world, policy("mx1"), "mx1")
+    end = moment(-(300 + FETCH_SECONDS + 14 * DAY))[:16]
+    (line,) = lines(publish(world, declared("mx2")), "mx1.example.com is no longer declared")
+    assert "the hosts that replace it are not yet live" in line
+    assert f"no update before {end}" in line
+
+
+def test_an_mx_record_of_others_is_not_said_to_leave(world: World) -> None:
+    """It is not ours to delete, whether the policy ever listed it or not: it is in the way, and that is said alone."""
+    published(world, policy("mx1", "mx2", mode=Mode.TESTING), "mx2")
+    for host in ("mx1.example.com", "stray.example.net"):
+        world.has("MX", "example.com", host, priority=30.0)
+    mx = [{"host": "mx2.example.com", "preference": 10}]
+    warnings = publish(world, declared(mode="testing", mx=mx)).warnings
+    assert [] == [line for line in warnings if "mx-kept" in line]
+    assert 2 == len([line for line in warnings if "record-in-the-way" in line])
+
+
 def test_an_id_does_not_return_where_the_versions_after_it_are_lost(world: World) -> None:
     """The record shows an id of ours that no version has: refused in enforce, and else published under a new id."""
     served, lost = policy("mx1"), policy("mx1", "mx2")
