@@ -515,6 +515,20 @@ def test_each_name_is_compared_also_behind_a_cname(authority: Authority, said: S
     assert [("warning", rule) for rule in expected] == rules(found)
 
 
+def test_edges_that_only_another_resolver_gives_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Edges differ by who asks; the first resolver's stand first."""
+    edges = {"192.0.2.53": "192.0.2.1", "192.0.2.54": "192.0.2.2"}
+
+    async def resolved(resolver: Any, name: str, kind: str) -> Looked:
+        edge = edges[resolver.nameservers[0].address]
+        return Looked(name, kind, (edge,) if kind == "A" else (f"2001:db8::{edge[-1]}",))
+
+    monkeypatch.setattr(lookup, "_resolved", resolved)
+    for servers, expected in ((1, "192.0.2.1 2001:db8::1"), (2, "192.0.2.1 2001:db8::1 192.0.2.2 2001:db8::2")):
+        network = Network(tuple((address, 53) for address in list(edges)[:servers]))
+        assert expected == " ".join(asyncio.run(Dns(network).edges(HOST)).values)
+
+
 def test_a_name_server_without_address_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands in the zone, and nobody can ask it."""
     table = {(DOMAIN, "NS"): ("gone.example", "ns.example"), ("ns.example", "A"): ("192.0.2.3",)}
@@ -727,6 +741,8 @@ def test_a_fault_at_an_mx_host_reaches_the_run_that_may_not_look(authority: Auth
         assert (NOW, "errors") == (report.smtp_seen, report.verdict)
     late = judge(unseen, handed_over(report, tmp_path), NOW + dt.timedelta(hours=49))
     assert [("error", "smtp-certificate-expired"), ("skipped", "smtp-not-seen-lately")] == rules(late.points)
+    ahead = judge(unseen, handed_over(report, tmp_path), NOW - dt.timedelta(hours=2))  # by whose clock that may be
+    assert rules(late.points) == rules(ahead.points)
     good = mail_host(Session("mx1.example.com", "192.0.2.2", certificate=certificate(authority, 60)))
     mended = judge(seen_with(authority, mail_hosts=[good]), handed_over(report, tmp_path), NOW)
     assert ([], NOW) == (list(mended.points), mended.smtp_seen)

@@ -194,6 +194,14 @@ class Dns:
             broken=bad,
         )
 
+    async def edges(self, name: str) -> Looked:
+        """Return the addresses of a name as every resolver gives them: edges differ by who asks."""
+        looked, *said = await asyncio.gather(
+            self.addresses(name), self.by_resolver(name, "A"), self.by_resolver(name, "AAAA")
+        )
+        more = {value for answers in said for one in answers for value in one.values or ()} - set(looked.values)
+        return looked if looked.failure else replace(looked, values=(*looked.values, *sorted(more)))
+
     async def shared(self, what: str, name: str, ask: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Return what was asked once in this run, for all domains that want to know."""
         key = (what, name)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SMTP_DUE = timedelta(hours=48)
 """How long it may be that nobody has looked at the MX hosts of a domain."""
 
+_CLOCKS_DIFFER = timedelta(hours=1)
 _NEVER = datetime.fromtimestamp(0, UTC)
 
 
@@ -91,6 +92,11 @@ def judge_smtp_memory(
         hosts = list(before) if seen.mx is None or seen.mx.failure else []
     else:
         hosts = [name for name, one in found.items() if one is None]
+    # A clock that is ahead must not keep a look young for ever.
+    before = {
+        name: replace(one, seen=None) if one.seen and one.seen > now + _CLOCKS_DIFFER else one
+        for name, one in before.items()
+    }
     for name in hosts:
         for point in before[name].points if name in before else ():
             yield replace(point, message=f"{point.message} (found by an earlier run)")

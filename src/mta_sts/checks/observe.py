@@ -177,7 +177,7 @@ class Observer:
     async def _policy_host(self, seen: Seen, gate: asyncio.Semaphore) -> None:
         name = f"mta-sts.{seen.domain}"
         host, _ = await asyncio.gather(
-            _keep(seen, "host", self._dns.addresses(name)), _keep(seen, "caa", self._dns.caa(name))
+            _keep(seen, "host", self._dns.edges(name)), _keep(seen, "caa", self._dns.caa(name))
         )
         if host.failure:
             return
