@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from mta_sts import Finding, Severity, content_id
+from mta_sts import Finding, Severity, content_id, mx_matches
 from mta_sts.domain_config import DomainConfig
 from mta_sts.ledger import (
     ABSENT_METADATA,
@@ -94,7 +94,9 @@ def still_cached(
 ) -> tuple[list[str], dict[str, str], list[Finding]]:
     """Return the patterns that stay in the policy because caches may still give a host that left DNS, and the note.
 
-    No record tells when another one was deleted: the policy object notes when the first plan saw it gone.
+    No record tells when another one was deleted: the policy object notes when the first plan saw it gone. Where it came
+    back since, and left again, senders find a host that is listed beside it, as long as one was there all the time: the
+    time begins when the oldest of those that stay came.
     """
     absent = absent_patterns(config.policy.mx, retiring, newest) if config.mode == "enforce" else []
     if newest is None or not absent:
@@ -102,7 +104,9 @@ def still_cached(
     now = outside().now()
     since, _, which = newest.metadata.get(ABSENT_METADATA, "").partition(" ")
     digest = content_id("\n".join(absent))
-    began = float(since) if which == digest else now
+    listed = [*config.policy.mx, *retiring]
+    stay = [mx.since for mx in hosts if any(mx_matches(pattern, mx.host) for pattern in listed)]
+    began = max(float(since) if which == digest else now, min(stay, default=0.0))
     ttls = [newest.seconds(MX_TTL_METADATA), dns.effective_ttl(config.mx_ttl), *(mx.ttl for mx in hosts)]
     due = began + max(ttls) + FETCH_SECONDS
     if due <= now:

@@ -304,6 +304,26 @@ def test_another_host_that_leaves_starts_the_time_anew(world: World) -> None:
     assert three == published_policy(publish(world, declared("mx2", manage_mx=False, mx=["mx2.example.com"])))
 
 
+def test_a_host_that_came_back_alone_and_left_again_starts_the_time_anew(world: World) -> None:
+    """No plan saw it; but the host that stays is newer than the note: caches may have the MX records from between."""
+    both = policy("mx1", "mx2")
+    args = declared("mx2", manage_mx=False, mx=["mx2.example.com"])
+    published(world, both, "mx2", ago=DAY)
+    first = publish(world, args)
+    world.versions["example.com"] = ("v2", first["mail-policy"].inputs["metadata"])
+    use(replace(outside(), now=lambda: NOW + 2000))
+    assert policy("mx2") == published_policy(publish(world, args))  # nothing happened in between
+
+    world.records["zone-1"][2]["modifiedOn"] = moment(-1900)
+    again = publish(world, args)
+    assert both == published_policy(again)
+    assert lines(again, f"update after {moment(-1900 - 300 - FETCH_SECONDS)[:16]}")
+
+    world.has("MX", "example.com", "mx3.example.com", priority=30.0, modifiedOn=moment(DAY))
+    beside = args | {"mx": ["mx2.example.com", "mx3.example.com"]}
+    assert policy("mx2", "mx3") == published_policy(publish(world, beside))  # mx3 was there all the time
+
+
 def test_what_no_sender_refuses_leaves_the_policy_at_once(world: World) -> None:
     """In testing they deliver anyway, so the brake is exactly what is declared."""
     published(world, policy("mx1", "mx2"), "mx2")
