@@ -253,6 +253,29 @@ def test_a_body_for_mail_servers_alone_is_a_bot_wall(authority: Authority) -> No
 
 
 @pytest.mark.parametrize(
+    ("body", "expected", "words"),
+    [
+        (b"", ["no-policy"], "the body is empty"),
+        (b"<!doctype html>\n" + b"<p>\n" * 400, ["no-policy"], "'<!doctype html>' has no colon"),
+        (b"\n" * 40 + BODY, ["blank-line"] * 5, "(and 35 more of this kind)"),
+        (BODY + b"\nnonsense\n", ["blank-line", "no-colon"], "'nonsense'"),
+    ],
+)
+def test_what_is_no_policy_is_not_told_line_by_line(
+    authority: Authority, body: bytes, expected: list[str], words: str
+) -> None:
+    """A page for browsers with status 200 and `text/plain` is one fault."""
+    with pytest.raises(MtaStsError) as refused:
+        parse_policy(body)
+    error = FetchError(DOMAIN, FetchCause.POLICY, "the served policy is not valid")
+    error.__cause__ = refused.value
+    seen = seen_with(authority, fetched=[Fetched("192.0.2.1", "", None, error)])
+    found = list(judge_host(seen, NOW, EVERYTHING))
+    assert [("error", rule) for rule in expected] == rules(found)
+    assert words in found[-1].message
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("v=TLSRPTv1; rua=mailto:a@example.com", []),
@@ -261,6 +284,8 @@ def test_a_body_for_mail_servers_alone_is_a_bot_wall(authority: Authority) -> No
         ("v=TLSRPTv1; rua=mailto:a@example.com; ruf=x", [("warning", "tag-unknown")]),
         ("v=TLSRPTv1;", [("error", "rua-missing")]),
         ("v=TLSRPTv1 ; rua=mailto:a@example.com", [("error", "version-spelling")]),
+        ("v=TLSRPT1; rua=mailto:a@example.com", [("error", "version-spelling")]),
+        ("v=TLS-RPTv1; rua=mailto:a@example.com", [("error", "version-spelling")]),
         ("hello", [("warning", "tlsrpt-record-missing")]),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mta_sts.checks.lookup import Reach
     from mta_sts.checks.observe import Fetched, Seen
     from mta_sts.fetch import FetchError
+    from mta_sts.findings import Finding
 
 _MEND = {
     FetchCause.UNREACHABLE: "start the service, or correct the address record",
@@ -41,6 +43,9 @@ _MEND = {
     FetchCause.HTTP: "see the server's log: it answered the handshake, then not the request",
     FetchCause.POLICY: "serve a valid policy (`mta-sts lint FILE` says what is wrong)",
 }
+_NOTHING_OF_A_POLICY = {"version-missing", "mode-missing", "max-age-missing"}
+_MOST_ALIKE = 5
+"""Lines of a served policy that are named with the same fault."""
 _ENFORCE_AGE = 1_209_600
 """Seconds: RFC 8461 §3.2 expects weeks, and NCSC asks for two where a policy is enforced."""
 _AUTHORITIES = {
@@ -161,12 +166,29 @@ def _fault(one: Fetched, host: str, detail: str, at: str, good: Sequence[str]) -
         token, mend = untrusted(error.__cause__.verify_code, mend)
         rule = f"fetch-{token}"
     if error.cause is FetchCause.POLICY and isinstance(error.__cause__, MtaStsError):
-        # The reasons are the parser's own, and carry their own way out.
-        for found in error.__cause__.findings:
-            yield Point.of(Area.POLICY, found, f"https://{host}{at}")
+        yield from _no_policy(error.__cause__.findings, f"https://{host}{at}")
     else:
         others = f" ({', '.join(good)} serves the policy)" if good else ""
         yield Point(Area.HOST, Kind.ERROR, rule, f"{host}{at}", f"{detail}{others}; {mend}")
+
+
+def _no_policy(findings: Sequence[Finding], url: str) -> Iterator[Point]:
+    """Return the parser's own reasons, which carry their way out; one for a page that is something else altogether."""
+    if {found.rule for found in findings} >= _NOTHING_OF_A_POLICY:
+        message = (
+            f"what is served is no policy: {findings[0].message.partition(';')[0]}; serve a text that begins with "
+            "`version: STSv1`"
+        )
+        yield Point(Area.POLICY, Kind.ERROR, "no-policy", url, message)
+        return
+    alike = Counter(found.rule for found in findings)
+    shown: Counter[str] = Counter()
+    for found in findings:
+        shown[found.rule] += 1
+        left = alike[found.rule] - shown[found.rule]
+        if shown[found.rule] <= _MOST_ALIKE:
+            more = f" (and {left} more of this kind)" if shown[found.rule] == _MOST_ALIKE and left else ""
+            yield Point.of(Area.POLICY, replace(found, message=found.message + more), url)
 
 
 def _detail(error: FetchError | None, host: str, address: str) -> str:

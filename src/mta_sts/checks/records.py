@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mta_sts.checks.observe import Seen
 
 _LONG_TTL = 86_400
-_STS_LIKE = re.compile(r"\s*v\s*=\s*[\"']?STSv", re.IGNORECASE)
-_TLSRPT_LIKE = re.compile(r"\s*v\s*=\s*[\"']?TLSRPTv", re.IGNORECASE)
+_STS_LIKE = re.compile(r"\s*v\s*=\s*[\"']?STS", re.IGNORECASE)
+_TLSRPT_LIKE = re.compile(r"\s*v\s*=\s*[\"']?TLS-?RPT", re.IGNORECASE)
 
 
 FAILURES = {
