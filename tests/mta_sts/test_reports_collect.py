@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mta_sts.reports import collect as collect_module
 from mta_sts.reports import sources, summary
 from mta_sts.reports.collect import Options, Progress, collect
-from mta_sts.reports.containers import Context, Found, Unreadable
+from mta_sts.reports.containers import Context, Unreadable
 from mta_sts.reports.document import document
 from mta_sts.reports.origin import OriginCheck
 from mta_sts.reports.parse import Report
@@ -138,7 +138,7 @@ results = st.builds(
 )
 versions = st.builds(
     lambda organization, number, day, result, signer: summary.record(
-        Found(Report(organization, number, day, day, (result,), ()), f"{number}.json", signer), ()
+        Report(organization, number, day, day, (result,), (), f"{number}.json", signer), ()
     ),
     st.sampled_from(["A", "a"]),
     st.just("1"),
@@ -267,9 +267,9 @@ def test_a_pipe_is_read_to_its_end_by_whoever_has_it(tmp_path: Path, monkeypatch
         Thread(target=write_to_it, daemon=True).start()
         (work,) = sources.pieces([str(pipe)], limit=limit)
         assert isinstance(work, sources.Work)
-        items: list[Found | Unreadable] = []
+        items: list[Report | Unreadable] = []
         sources.work_through(work, Context(collect_module.Limits(document=limit)), items.append)
-        assert found == len([item for item in items if isinstance(item, Found)])
+        assert found == len([item for item in items if isinstance(item, Report)])
         assert found or "larger than" in str(items[0])
 
 
@@ -405,12 +405,12 @@ def test_reports_in_s3_are_read_and_what_is_forbidden_is_named() -> None:
             "x": b"",
         }
     )
-    items: list[Found | Unreadable] = []
+    items: list[Report | Unreadable] = []
     works = list(sources.pieces(["s3://reports/in/"], bucket))
     for work in works:
         assert isinstance(work, sources.Work)
         assert sources.work_through(work, Context(), items.append, bucket) == 3
-    assert ["Sender A", "B"] == [item.report.organization for item in items if isinstance(item, Found)]
+    assert ["Sender A", "B"] == [item.organization for item in items if isinstance(item, Report)]
     assert ["s3://reports/in/forbidden"] == [item.name for item in items if isinstance(item, Unreadable)]
 
 

@@ -11,22 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta_sts.policy import parse_policy
-from mta_sts.reports.containers import Context, Found, Unreadable, read
+from mta_sts.reports.containers import Context, Unreadable, read
 from mta_sts.reports.parse import NO_DETAIL, RESULT_TYPES, Report, ReportError, clean, documents, parse_report
 from tests.conftest import VECTORS, vector_parameters
 from tests.mta_sts.report_samples import BODY, data, failure, policy, report
 
 
-def only(document: dict[str, Any]) -> Report:
+def only(document: dict[str, Any], context: Context | None = None) -> Report:
     """Read one document as a file would be read."""
     (found,) = documents(data(document))
     assert isinstance(found, dict)
-    return parse_report(found)
+    return parse_report(found, "file", context or Context())
 
 
-def found_in(content: bytes, name: str = "file") -> list[Found | Unreadable]:
+def found_in(content: bytes, name: str = "file") -> list[Report | Unreadable]:
     """Return what is found in some bytes."""
-    items: list[Found | Unreadable] = []
+    items: list[Report | Unreadable] = []
     read(content, name, Context(), items.append)
     return items
 
@@ -36,9 +36,9 @@ def test_reports_of_other_projects_read_as_labelled(vector: dict[str, Any]) -> N
     """Sessions, failures, days and domains of every collected file are those that its label gives."""
     name = vector["file"]
     items = found_in((Path(os.environ[VECTORS]) / "tlsrpt" / name).read_bytes(), name)
-    assert ["Found"] * len(vector["reports"]) == [type(item).__name__ for item in items]
-    for item, expected in zip(items, vector["reports"], strict=True):
-        read_report = item.report
+    assert ["Report"] * len(vector["reports"]) == [type(item).__name__ for item in items]
+    for read_report, expected in zip(items, vector["reports"], strict=True):
+        assert isinstance(read_report, Report)
         assert expected["organization"] == read_report.organization
         assert expected["report_id"] == read_report.report_id
         assert expected["start"][:10] == read_report.first_day
@@ -60,7 +60,7 @@ def test_reports_of_other_projects_read_as_labelled(vector: dict[str, Any]) -> N
         )
         modes = {str(parse_policy(one.body).mode) for one in read_report.results if one.body}
         assert sorted(expected["policy_mode"]) == sorted(modes)
-    warned = any(item.report.warnings for item in items)
+    warned = any(item.warnings for item in items)
     assert (
         warned
         or vector["expected"] != "parse+warn"
@@ -128,6 +128,8 @@ COUNTS = [
     (-1, 0, 1),
     ("many", 0, 1),
     (2**60, 0, 1),
+    (10**30, 0, 1),
+    (1e300, 0, 1),
     (True, 0, 1),
     (1.5, 0, 1),
     ([], 0, 1),
@@ -219,10 +221,10 @@ def test_details_may_be_one_object_or_null() -> None:
 def test_what_is_missing_about_the_sender_is_taken_from_elsewhere() -> None:
     """Organization and report-id may be missing; equal content then has an equal id, other content another."""
     bare = {**report(), "organization-name": None, "report-id": None, "contact-info": None}
-    assert parse_report(bare, submitter="sender.example").organization == "sender.example"
-    assert parse_report({**bare, "contact-info": "a@b.example"}).organization == "b.example"
-    assert parse_report(bare).report_id == parse_report(bare).report_id
-    assert parse_report(bare).report_id != parse_report({**bare, "policies": [policy(successful=6)]}).report_id
+    assert only(bare, Context(submitter="sender.example")).organization == "sender.example"
+    assert only({**bare, "contact-info": "a@b.example"}).organization == "b.example"
+    assert only(bare).report_id == only(bare).report_id
+    assert only(bare).report_id != only({**bare, "policies": [policy(successful=6)]}).report_id
 
 
 def test_sts_and_tlsa_stay_apart() -> None:
@@ -270,7 +272,7 @@ def test_a_name_used_twice_in_one_object_is_refused(text: str) -> None:
     first, second = found_in((text + data(report()).decode()).encode())
     assert isinstance(first, Unreadable)
     assert "stands twice in one object" in first.reason
-    assert isinstance(second, Found)
+    assert isinstance(second, Report)
     (alone,) = found_in(text.encode())
     assert isinstance(alone, Unreadable)
 
@@ -282,8 +284,22 @@ def test_a_name_used_twice_in_one_object_is_refused(text: str) -> None:
 def test_colons_and_escapes_are_no_names_used_twice(text: str) -> None:
     """Every spelling of one document is that document."""
     (item,) = found_in(text.encode())
-    assert isinstance(item, Found)
-    assert ("Sender A", 7) == (item.report.organization, item.report.results[0].failed)
+    assert isinstance(item, Report)
+    assert ("Sender A", 7) == (item.organization, item.results[0].failed)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "1" * 5000])
+def test_what_is_no_number_is_never_nought(number: str) -> None:
+    """A count beyond JSON or beyond all counts is unknown, or the document is refused."""
+    (item,) = found_in(TEXT.replace(FAILED, f'"total-failure-session-count": {number}').encode())
+    assert isinstance(item, Unreadable) or item.results[0].failed_unknown == 1
+
+
+def test_half_a_surrogate_pair_is_read() -> None:
+    """An escape that names no character, as broken writers leave, costs one character and not the report."""
+    (item,) = found_in(TEXT.replace("Sender A", "Sender A\\ud83d").encode())
+    assert isinstance(item, Report)
+    assert ("Sender A\N{REPLACEMENT CHARACTER}", 7) == (item.organization, item.results[0].failed)
 
 
 def test_more_documents_than_anyone_sends_are_named_once() -> None:
@@ -334,7 +350,7 @@ def test_any_document_is_counted_or_refused(
     document["date-range"].update(dates)
     document.update(top)
     try:
-        read_report = parse_report(document)
+        read_report = parse_report(document, "file", Context())
     except ReportError:
         return
     for result, given_policy in zip(read_report.results, _listed(document["policies"]), strict=True):

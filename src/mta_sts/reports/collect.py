@@ -25,11 +25,12 @@ from mta_sts.reports.summary import PARTITIONS, Spill, Summary, partition_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from mta_sts.reports.containers import Found
+    from mta_sts.reports.parse import Report
 
 _WORTH_A_PROCESS = 4
 """Pieces of work below which starting processes takes longer than the work."""
 _PARTITIONS_A_TASK = 16
+_OBJECTS_A_COLLECTION = 200_000
 _AHEAD = 4
 
 
@@ -78,7 +79,8 @@ def collect(
     options = options or Options()
     summary = Summary(origin=options.origin.method)
     try:
-        _collect_into(summary, places, options, progress)
+        with _rare_collections():
+            _collect_into(summary, places, options, progress)
     except BrokenProcessPool as error:
         finding = Finding("reader-ended", "", "a process that read reports was ended, perhaps for lack of memory")
         raise MtaStsError("the reports could not be read", [finding]) from error
@@ -101,7 +103,11 @@ def _collect_into(
         pool = None
         if jobs > 1 and len(first) == _WORTH_A_PROCESS:
             # "spawn" is the one start method that is safe beside threads, on every system.
-            pool = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=get_context("spawn")))
+            pool = stack.enter_context(
+                ProcessPoolExecutor(
+                    jobs, get_context("spawn"), initializer=gc.set_threshold, initargs=(_OBJECTS_A_COLLECTION,)
+                )
+            )
         spill = Spill(folder, "main")
         # In this process what is read goes straight there; another one hands it over.
         read = partial(_read, folder=folder, options=options, into=None if pool else spill)
@@ -131,8 +137,7 @@ def _sum_up_all(
     """Sum up what was read: only when all was read is it known which copy of a report counts."""
     few = spill.few()
     if few is not None:
-        with _collector_paused():
-            summary.sum_up(few, digest=options.digest)
+        summary.sum_up(few, digest=options.digest)
         return
     chunks = spill.take()
     files = written_partitions(folder)
@@ -167,7 +172,7 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
     found = other_domains = 0
     domains, keep = options.domains, spill.add
 
-    def emit(item: Found | Unreadable) -> None:
+    def emit(item: Report | Unreadable) -> None:
         nonlocal found, other_domains
         if isinstance(item, Unreadable):
             unreadable.append(_printable(item))
@@ -180,21 +185,19 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
             keep(entry)
 
     context = Context(options.limits, options.origin if options.origin.active else None)
-    with _collector_paused():
-        files = work_through(work, context, emit)
+    files = work_through(work, context, emit)
     return _Done({} if into else spill.take(), files, found, other_domains, unreadable)
 
 
 @contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Pause the cycle collector: reading makes thousands of live tuples and no cycles, and it would walk them all."""
-    enabled = gc.isenabled()
-    gc.disable()
+def _rare_collections() -> Iterator[None]:
+    """Let the cycle collector run rarely: reading makes many live tuples and no cycles, and it would walk them all."""
+    before = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_A_COLLECTION)
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        gc.set_threshold(*before)
 
 
 def _printable(item: Unreadable) -> Unreadable:
@@ -204,9 +207,8 @@ def _printable(item: Unreadable) -> Unreadable:
 
 def _sum_up(partitions: list[tuple[list[str], list[bytes]]], *, digest: bool) -> Summary:
     summary = Summary()
-    with _collector_paused():
-        for files, chunks in partitions:
-            summary.sum_up(partition_records(files, chunks), digest=digest)
+    for files, chunks in partitions:
+        summary.sum_up(partition_records(files, chunks), digest=digest)
     return summary
 
 

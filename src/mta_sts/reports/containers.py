@@ -52,15 +52,7 @@ class Unreadable(NamedTuple):
     reason: str
 
 
-class Found(NamedTuple):
-    """A report, where it was found and whose valid signature it came with (a domain, or nothing)."""
-
-    report: Report
-    name: str
-    signer: str
-
-
-Emit = Callable[[Found | Unreadable], None]
+Emit = Callable[[Report | Unreadable], None]
 """Who is told of each item found; a call and not an iterator, since this is where the time goes."""
 
 
@@ -90,11 +82,12 @@ class _Input:
     millions.
     """
 
-    _bytes = _members = _unreadable = 0
+    _members = _unreadable = 0
 
     def __init__(self, limits: Limits, emit: Emit) -> None:
         self.limits = limits
         self.found = emit
+        self._bytes = 0
 
     def unreadable(self, name: str, error: Exception | str) -> None:
         """Tell what can't be counted, and why."""
@@ -107,12 +100,15 @@ class _Input:
         if self._unreadable > _MAX_NAMED:
             self.found(Unreadable(name, f"{self._unreadable - _MAX_NAMED} more in it could not be read"))
 
-    def spend(self, size: int = 0, members: int = 0) -> None:
-        """Count what comes next, before it is made; raises ReportError where it is too much."""
+    def spend(self, size: int) -> None:
+        """Count bytes that come next, before they are made; raises ReportError where they are too many."""
         self._bytes += size
-        self._members += members
         if self._bytes > self.limits.archive:
             raise ReportError(f"larger than {self.limits.archive} bytes when decompressed; the rest was not read")
+
+    def enter(self, members: int) -> None:
+        """Count members that come next, before they are read; raises ReportError where they are too many."""
+        self._members += members
         if self._members > self.limits.members:
             raise ReportError(f"more than {self.limits.members} members; the rest was not read")
 
@@ -183,13 +179,11 @@ def _documents(data: bytes, name: str, context: Context, whole: _Input) -> None:
             whole.unreadable(name, document)
             continue
         try:
-            report = parse_report(document, context.domain, context.submitter)
+            report = parse_report(document, name, context)
         except Exception as error:  # noqa: BLE001  as in _read
             whole.unreadable(name, error)
-            continue
-        if context.warnings:
-            report = report._replace(warnings=tuple(sorted({*report.warnings, *context.warnings})))
-        whole.found(Found(report, name, context.signer))
+        else:
+            whole.found(report)
 
 
 def gunzip(data: bytes, whole: _Input) -> tuple[bytes, str]:
@@ -231,7 +225,7 @@ def _zip(file: BinaryIO, name: str, context: Context, whole: _Input, depth: int)
         members = [member for member in archive.infolist() if not member.is_dir()]
         if not members:
             raise ReportError("the zip archive is empty")
-        whole.spend(members=len(members))
+        whole.enter(len(members))
         for member in members:
             inner = f"{name}!{clean(member.filename)}"
             # zipfile gives no more than the size that the directory states, but only deflate is held back early.
@@ -253,7 +247,7 @@ def _zip(file: BinaryIO, name: str, context: Context, whole: _Input, depth: int)
 
 
 def _mbox(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
-    whole.spend(members=1 + data.count(b"\nFrom "))
+    whole.enter(1 + data.count(b"\nFrom "))
     starts = [match.start() for match in _MBOX_LINE.finditer(data)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True), 1):
         _read(mbox_message(data[start:end]), f"{name}#{number}", mbox_entry(context, start), whole, depth)

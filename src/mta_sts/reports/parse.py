@@ -13,14 +13,17 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
+from jiter import from_json
 
 from mta_sts.findings import MtaStsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from mta_sts.reports.containers import Context
 
 STS = "sts"
 NO_DETAIL = "not-detailed"
@@ -95,7 +98,10 @@ PlainPolicy = tuple[str, str, str, int, int, int, tuple[PlainFailure, ...]]
 
 
 class Report(NamedTuple):
-    """One report; days are UTC dates as text, `warnings` the stable names of the quirks found."""
+    """One report; days are UTC dates as text, `warnings` the stable names of the quirks found.
+
+    `name` is where it was found, and `signer` whose valid signature it came with (a domain, or nothing).
+    """
 
     organization: str
     report_id: str
@@ -103,6 +109,8 @@ class Report(NamedTuple):
     last_day: str
     policies: tuple[PlainPolicy, ...]
     warnings: tuple[str, ...]
+    name: str = ""
+    signer: str = ""
 
     @property
     def results(self) -> tuple[PolicyResult, ...]:
@@ -144,12 +152,8 @@ def documents(data: bytes) -> Iterable[dict[str, Any] | ReportError]:
     if len(data) > _MAX_VALUES and data.count(b",") > _MAX_VALUES:
         return (ReportError(f"more than {_MAX_VALUES} values in one file"),)
     try:
-        found = orjson.loads(data)
-        # The fast reader keeps the last of equal names and drops the others with their colons. Text without
-        # escapes is written as it was read, so no other colon comes or goes.
-        if b"\\" in data or data.count(b":") != orjson.dumps(found).count(b":"):
-            return _documents_slowly(data)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        found = from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError:
         return _documents_slowly(data)
     return (found,) if type(found) is dict else _objects(found)
 
@@ -163,7 +167,7 @@ def _objects(found: object) -> Iterator[dict[str, Any] | ReportError]:
 
 
 def _documents_slowly(data: bytes) -> Iterator[dict[str, Any] | ReportError]:
-    """Read what is not safe to read fast: byte order mark, other encodings, more after the end, names used twice."""
+    """Read what the fast reader refuses: byte order mark, other encodings, more after the end, names used twice."""
     twice: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -200,17 +204,17 @@ def _after_blanks(text: str, place: int) -> int:
     return blanks.end() if blanks else place
 
 
-def parse_report(document: dict[str, Any], domain: str = "", submitter: str = "") -> Report:
-    """Read one report document; `domain` and `submitter` are the mail's TLS-Report header fields, if any.
+def parse_report(document: dict[str, Any], name: str, context: Context) -> Report:
+    """Read one report document, found at `name` in what `context` tells.
 
     Raises ReportError where it can't be counted: no policies, no usable dates, a foreign document.
     Source: RFC 8460 §4.4; quirks: docs/reports.md.
     """
-    warnings: set[str] = set()
+    warnings = set(context.warnings)
     policies = document.get("policies")
-    if type(policies) is dict:
-        policies = [policies]
-    if type(policies) is not list or not policies:
+    if type(policies) is not list:
+        policies = [policies] if type(policies) is dict else None
+    if not policies:
         raise ReportError("not a TLS report: it has no policies")
     if len(policies) > _MAX_ITEMS:
         raise ReportError(f"more than {_MAX_ITEMS} policies in one report")
@@ -223,18 +227,19 @@ def parse_report(document: dict[str, Any], domain: str = "", submitter: str = ""
     first_day, last_day, dubious = _days(start, end)
     if dubious:
         warnings.add(dubious)
-    results = tuple([_policy(item, domain, warnings) for item in policies])
-    name = document.get("organization-name")
-    organization = _clean_name(name) if type(name) is str else ""
+    results = tuple(map(_policy, policies, repeat(context.domain), repeat(warnings)))
+    organization = document.get("organization-name")
+    organization = _clean_name(organization) if type(organization) is str else ""
     if not organization:
         warnings.add("no-organization-name")
         contact = clean(document.get("contact-info"))
-        organization = clean(submitter) or contact.rpartition("@")[2] or "(no name)"
+        organization = clean(context.submitter) or contact.rpartition("@")[2] or "(no name)"
     report_id = clean(document.get("report-id"))
     if not report_id:
         warnings.add("no-report-id")
         report_id = sha256(repr((first_day, last_day, results)).encode(errors="replace")).hexdigest()
-    return Report(organization, report_id, first_day, last_day, results, tuple(sorted(warnings)) if warnings else ())
+    quirks = tuple(sorted(warnings)) if warnings else ()
+    return Report(organization, report_id, first_day, last_day, results, quirks, name, context.signer)
 
 
 def _policy(item: object, domain: str, warnings: set[str]) -> PlainPolicy:
@@ -247,19 +252,23 @@ def _policy(item: object, domain: str, warnings: set[str]) -> PlainPolicy:
         policy = {}
     if type(summary) is not dict:
         summary = {}
-    raw_type = policy.get("policy-type")
-    policy_type = raw_type if type(raw_type) is str and raw_type in POLICY_TYPES else _policy_type(raw_type, warnings)
+    policy_type = policy.get("policy-type")
+    if policy_type != STS:
+        policy_type = _policy_type(policy_type, warnings)
     policy_domain = host_name(policy.get("policy-domain"))
     if not policy_domain:
         warnings.add("no-policy-domain")
         policy_domain = host_name(domain)
     body = _body(policy.get("policy-string"), warnings) if policy_type == STS else ""
-    failures, largest, detailed = _failures(item.get("failure-details"), warnings)
     successful = _count(summary.get("total-successful-session-count"), warnings)
-    total = _count(summary.get("total-failure-session-count"), warnings)
     if successful is None:
         warnings.add("successful-count-unknown")
         successful = 0
+    total = _count(summary.get("total-failure-session-count"), warnings)
+    details = item.get("failure-details")
+    if total == 0 and not details:
+        return (policy_domain, policy_type, body, successful, 0, 0, ())
+    failures, largest, detailed = _failures(details, warnings)
     failed = total or 0
     # Details may overlap, so that their sum says little (RFC 8460 §4.4), but none of them can exceed the total.
     if largest > failed:
@@ -274,7 +283,10 @@ def _policy(item: object, domain: str, warnings: set[str]) -> PlainPolicy:
 
 def _policy_type(value: object, warnings: set[str]) -> str:
     policy_type = clean(value, 40).lower() or "unspecified"
-    warnings.add("policy-type-spelling" if policy_type in POLICY_TYPES else "policy-type-unknown")
+    if policy_type not in POLICY_TYPES:
+        warnings.add("policy-type-unknown")
+    elif policy_type != value:
+        warnings.add("policy-type-spelling")
     return policy_type
 
 

@@ -29,7 +29,7 @@ BATCH = 2048
 _PIECE = 8 * 2**20
 _OWN_WORK = 2**18
 """Bytes above which a file is work of its own: it may hold thousands of reports."""
-_BLOCK = 2**16
+_BLOCK = 2**15
 _S3_THREADS = 8
 _S3_AHEAD = 16
 _MBOX = "mbox:"
@@ -115,11 +115,12 @@ def _files(place: str, limit: int) -> Iterator[str | Work | Unreadable]:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     try:
-                        if entry.is_dir(follow_symlinks=False):
+                        small = entry.name.endswith(_SMALL)
+                        if small and entry.is_file(follow_symlinks=False):
+                            yield entry.path
+                        elif entry.is_dir(follow_symlinks=False):
                             if not (maildir and entry.name == "tmp"):
                                 folders.append(entry.path)
-                        elif (small := entry.name.endswith(_SMALL)) and entry.is_file(follow_symlinks=False):
-                            yield entry.path
                         elif small or not (maildir or entry.name.startswith(".")) or _holds_reports(entry.path):
                             yield from _file(entry.path, entry.stat())
                     except OSError as error:
@@ -203,9 +204,10 @@ def work_through(work: Work, context: Context, emit: Emit, s3: S3Client | None =
     """Do one piece of work: emit what is found, and return the number of files, mails and objects looked at."""
     context = replace(context, mbox=work.mbox)
     if work.kind == "files":
+        limit = context.limits.document + 1
         for name in work.names:
             try:
-                data = _file_content(name, context.limits.document + 1)
+                data = _file_content(name, limit)
             except (OSError, ValueError) as error:  # ValueError: a name that the system refuses
                 emit(Unreadable(name, why(error)))
             else:

@@ -22,7 +22,8 @@ from mta_sts.reports.parse import clean
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from mta_sts.reports.containers import Found, Unreadable
+    from mta_sts.reports.containers import Unreadable
+    from mta_sts.reports.parse import Report
 
 PARTITIONS = 256
 _KEEP_RECORDS = 16_384  # a kilobyte each
@@ -33,33 +34,23 @@ _MAX_DAYS = 31
 _LENGTH = struct.Struct("<I")
 
 Record = tuple[Any, ...]
-"""What is kept of one found report: plain values only, the policies of other domains left out."""
+"""What is kept of one report: its identity and the plain values of a Report, policies of other domains left out."""
 
 
-def record(found: Found, domains: Collection[str]) -> Record | None:
+def record(report: Report, domains: Collection[str]) -> Record | None:
     """Return what to keep of a report, or None where it is about other domains than those asked for.
 
     A policy without a domain is kept: it may be about any.
     """
-    report = found.report
     policies = report.policies
     if domains:
         policies = tuple([policy for policy in policies if policy[0] in domains or not policy[0]])
         if not policies:
             return None
+        report = report._replace(policies=policies)
     # Two policy domains under one id are two reports of a sender that reuses its ids.
     about = policies[0][0] if len(policies) == 1 else " ".join(sorted({policy[0] for policy in policies}))
-    return (
-        f"{report.organization.casefold()}\0{report.report_id}\0{about}",
-        report.organization,
-        report.report_id,
-        report.first_day,
-        report.last_day,
-        policies,
-        report.warnings,
-        found.name,
-        found.signer,
-    )
+    return (f"{report.organization.casefold()}\0{report.report_id}\0{about}", *report)
 
 
 class Spill:
@@ -232,6 +223,15 @@ class Group:
             total.merge(day)
         return total
 
+    def fail(self, key: FailureKey, sessions: int, reason: str, first_day: str, last_day: str) -> None:
+        """Count failed sessions of one report in."""
+        failure = self.failures.get(key)
+        if failure is None:
+            failure = self.failures[key] = FailureTally(0, first_day, last_day)
+        failure.add(sessions, first_day, last_day, {first_day: sessions})
+        if reason and reason not in failure.reasons:
+            failure.reasons = _first({*failure.reasons, reason}, _MAX_REASONS)
+
     def merge(self, other: Group) -> None:
         """Count another group in."""
         for day, tally in other.days.items():
@@ -328,37 +328,46 @@ class Summary:
             # Copies that say the same are one, and it is the same one whatever came first.
             copies[version] = min(copies.get(version, entry), entry)
         for identity, entry in single.items():
-            versions = several.get(identity)
-            counted, others = _versions(versions.values()) if versions else ([entry], [])
-            for each in counted:
-                self._count(each)
-            for each in others:
-                self._count(each, failures_only=True)
-            if digest:
-                self.digests += [sha256(orjson.dumps(each[:6])).digest() for each in (*counted, *others)]
-            first = counted[0]
-            for each in (*counted[1:], *others):
-                if each[3:6] != first[3:6]:
-                    self.conflict_count += 1
-                    self.conflicts.append(Conflict(first[1], first[2], clean(first[7], 1024), clean(each[7], 1024)))
+            if identity in several:
+                self._count_versions(several[identity].values(), digest)
+            else:
+                self._count(entry, digest)
         self.conflicts = sorted(self.conflicts)[:_MAX_CONFLICTS]
 
-    def _count(self, entry: Record, *, failures_only: bool = False) -> None:
+    def _count_versions(self, copies: Iterable[Record], digest: bool) -> None:
+        counted, others = _versions(copies)
+        for each in counted:
+            self._count(each, digest)
+        for each in others:
+            self._count(each, digest, failures_only=True)
+        first = counted[0]
+        for each in (*counted[1:], *others):
+            if each[3:6] != first[3:6]:
+                self.conflict_count += 1
+                self.conflicts.append(Conflict(first[1], first[2], clean(first[7], 1024), clean(each[7], 1024)))
+
+    def _count(self, entry: Record, digest: bool, *, failures_only: bool = False) -> None:
+        # Sums are looked up by plain tuples, which equal named ones: naming takes longer than adding up.
         _, organization, _, first_day, last_day, policies, warnings, name, signer = entry
-        reports = int(not failures_only)
-        self.reports += reports
+        if digest:
+            self.digests.append(sha256(orjson.dumps(entry[:6])).digest())
         for warning in warnings:
             self._warn(warning, 1, clean(name, 1024))
+        reports = 0 if failures_only else 1
+        self.reports += reports
         for domain, policy_type, body, fine, failed, unknown, failures in policies:
             if failures_only and not failures:
                 continue
             successful = fine * reports
-            group = self.groups[GroupKey(domain, policy_type, body, bool(signer))]
+            key: Any = (domain, policy_type, body, bool(signer))
+            group = self.groups.get(key)
+            if group is None:
+                group = self.groups[GroupKey(*key)] = Group()
             group.days[first_day].add(successful, failed, unknown, reports)
-            who = SenderKey(organization, signer)
-            sender = group.senders.get(who)
+            key = (organization, signer)
+            sender = group.senders.get(key)
             if sender is None:
-                sender = group.senders[who] = Sender(Tally(), first_day, last_day)
+                sender = group.senders[SenderKey(*key)] = Sender(Tally(), first_day, last_day)
             sender.tally.add(successful, failed, unknown, reports)
             if first_day < sender.first_day or last_day > sender.last_day:
                 sender.first_day = min(sender.first_day, first_day)
@@ -366,13 +375,7 @@ class Summary:
             if successful and first_day > sender.last_success:
                 sender.last_success = first_day
             for result_type, mx, sessions, reason in failures:
-                key = FailureKey(result_type, mx, organization)
-                failure = group.failures.get(key)
-                if failure is None:
-                    failure = group.failures[key] = FailureTally(0, first_day, last_day)
-                failure.add(sessions, first_day, last_day, {first_day: sessions})
-                if reason and reason not in failure.reasons:
-                    failure.reasons = _first({*failure.reasons, reason}, _MAX_REASONS)
+                group.fail(FailureKey(result_type, mx, organization), sessions, reason, first_day, last_day)
 
 
 def _version(entry: Record) -> Record:
