@@ -175,10 +175,7 @@ def where(options: argparse.Namespace) -> int:
 def fault(options: argparse.Namespace) -> int:
     """Let something misbehave until `mend`, `down`, or the end of the world's process."""
     with _world(options) as world:
-        try:
-            world.fault(options.place, options.name, options.kind)
-        except ValueError as error:
-            raise SandboxError(str(error)) from None
+        world.fault(options.place, options.name, options.kind)
         world.detach()
     return 0
 

@@ -57,8 +57,8 @@ class Step:
 
     @property
     def counts(self) -> bool:
-        """Whether it is a call of its own: the engine adds a `replace` to the two steps of a replacement."""
-        return self.op not in (*_NO_CHANGE, "replace")
+        """Whether it is a call of its own: the engine adds providers, and a `replace` to what a replacement takes."""
+        return self.op not in (*_NO_CHANGE, "replace") and not self.type.startswith("pulumi:providers:")
 
 
 @dataclass(slots=True)

@@ -150,7 +150,7 @@ class World:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  our own loopback address
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise ValueError(json.load(error)["error"]) from None
+            raise SandboxError(json.load(error)["error"]) from None
 
     def _running(self) -> Endpoints | None:
         """Return where a world of this folder runs already."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import yaml
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOMAINS = "mta-sts:domains"
 """The key of the stack's configuration that lists its domains."""
@@ -15,6 +13,11 @@ DOMAINS = "mta-sts:domains"
 
 class StackFileError(ValueError):
     """A stack file that can't be read or safely changed; the message says why, and what to do by hand."""
+
+
+def stack_file(stack: str) -> Path:
+    """Return a stack's file, by the stack's name or its own."""
+    return Path(stack) if stack.endswith((".yaml", ".yml")) else Path("stacks") / f"Pulumi.{stack}.yaml"
 
 
 def declared_domains(text: str) -> list[Any]:

@@ -93,11 +93,12 @@ def test_on_evidence_the_stack_is_edited_and_the_evidence_attached(
     assert str(attached(stack)) in err
 
 
-def test_an_evidence_file_is_attached_as_it_is(stack: Path) -> None:
-    """Also where it lies in its place already."""
+def test_an_evidence_file_is_attached_as_it_is(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it lies in its place already; the stack may be given by its name."""
     write_evidence(build(stack.parents[1] / "in"), attached(stack))
     before = attached(stack).read_bytes()
-    assert 0 == promote(stack, "--evidence", str(attached(stack)), reports=False)
+    monkeypatch.chdir(stack.parents[1])
+    assert 0 == main(["promote", "example.com", "--stack", "prod", "--evidence", str(attached(stack))])
     assert (ENFORCED, before) == (stack.read_text(encoding="utf-8"), attached(stack).read_bytes())
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,8 +155,9 @@ def test_a_program_that_stops_before_its_first_resource_made_nothing(capsys: pyt
 
 def test_the_count_ends_where_the_plan_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A replacement is two calls and one resource; what need not change after all counts when that is seen."""
+    provider = replace(step("create", "default"), type="pulumi:providers:aws")
     anew = [step(op, "certificate") for op in ("create-replacement", "replace", "delete-replaced")]
-    planned = Outcome(ok=True, steps=[step("create", "a"), *anew[:2], step("update", "record"), anew[2]])
+    planned = Outcome(ok=True, steps=[provider, step("create", "a"), *anew[:2], step("update", "record"), anew[2]])
     assert "1 to create, 1 to replace, 1 to update" == planned.summary()
     outcome = Outcome(ok=True)
     tell = _progress(planned)

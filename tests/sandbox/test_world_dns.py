@@ -13,6 +13,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from sandbox import SandboxError
 from sandbox.world.client import World
 from tests.sandbox.conftest import Cloudflare
 
@@ -168,7 +169,7 @@ def test_faults_strike_the_name_that_was_named(world: World, cloudflare: Cloudfl
 def test_a_kind_of_fault_that_does_not_exist_is_refused(world: World) -> None:
     """A typing error is no fault-free test."""
     for place in ("dns", "edge", "mail", "api"):
-        with pytest.raises(ValueError, match="no fault 'servfial'"):
+        with pytest.raises(SandboxError, match="no fault 'servfial'"):
             world.fault(place, ZONE, "servfial")
 
 

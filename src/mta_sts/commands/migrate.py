@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mta_sts.commands.output import put_out
@@ -62,10 +61,9 @@ def _declared(options: argparse.Namespace) -> DomainConfig:
     from mta_sts.domain_config import check_domain, resolve_domain  # noqa: PLC0415  a light start for --help
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
     from mta_sts.names import to_ascii  # noqa: PLC0415
-    from mta_sts.stack_file import domains_of  # noqa: PLC0415
+    from mta_sts.stack_file import domains_of, stack_file  # noqa: PLC0415
 
-    stack = options.stack
-    file = Path(stack) if stack.endswith((".yaml", ".yml")) else Path("stacks") / f"Pulumi.{stack}.yaml"
+    file = stack_file(options.stack)
     entries = domains_of(file)
     wanted = to_ascii(options.domain)
     named = [entry for entry in entries if isinstance(entry, dict) and to_ascii(str(entry.get("domain"))) == wanted]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mta_sts.commands.evidence import add_building_options, build
@@ -12,6 +11,7 @@ from mta_sts.commands.output import speak_utf8
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from mta_sts.findings import Finding
 
@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "1 and 64 nothing was written.",
     )
     parser.add_argument("domain", metavar="DOMAIN", help="the mail domain, as the stack file declares it")
-    parser.add_argument("--stack", metavar="FILE", required=True, help="such as stacks/Pulumi.prod.yaml")
+    parser.add_argument("--stack", metavar="NAME", required=True, help="stacks/Pulumi.NAME.yaml, or a path to a file")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--evidence", metavar="FILE", help="a file that `mta-sts evidence` wrote")
     given.add_argument("--reports", dest="places", metavar="PATH", nargs="+", help="as for `mta-sts reports`")
@@ -48,12 +48,12 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.ledger import PolicyVersion  # noqa: PLC0415
     from mta_sts.policy import Mode, render_policy  # noqa: PLC0415
     from mta_sts.promotion import check_step, complete_on  # noqa: PLC0415
-    from mta_sts.stack_file import StackFileError, declared_domains, set_mode  # noqa: PLC0415
+    from mta_sts.stack_file import StackFileError, declared_domains, set_mode, stack_file  # noqa: PLC0415
 
     speak_utf8()
     if options.evidence and (options.explain or options.fixed or options.vouch):
         raise ValueError("--explain, --fixed and --vouch go with --reports: an evidence file is not changed")
-    stack = Path(options.stack).resolve()
+    stack = stack_file(options.stack).resolve()
     with stack.open(encoding="utf-8", newline="") as file:
         text = file.read()
     declared = declared_domains(text)
