@@ -1,16 +1,14 @@
 """MtaSts: everything that one mail domain publishes for MTA-STS and TLS reporting."""
 
-from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
 import pulumi
 import pulumi_aws as aws
 
-from mta_sts import DomainConfig, Finding, check_domain, render_sts_record, render_tlsrpt_record, txt_presentation
+from mta_sts import DomainConfig, Finding, check_domain
 from mta_sts.ledger import policy_key
-from pulumi_mta_sts import dns
-from pulumi_mta_sts.barriers import edge_serves, policy_is_current
-from pulumi_mta_sts.judgement import Judged, JudgedHost, judge
+from pulumi_mta_sts.domain_records import DomainRecords
+from pulumi_mta_sts.judgement import JudgedHost, judge
 from pulumi_mta_sts.live import all_behind
 from pulumi_mta_sts.policy_host import PolicyHost, PolicyHostArgs, judge_host
 from pulumi_mta_sts.refusal import collect, raise_together
@@ -126,52 +124,10 @@ class MtaSts(pulumi.ComponentResource):
 
         # The target stands for all of the host's resources: who waits for it, waits for them.
         host_ready = all_behind(target)
-        wanted = _wanted_records(judged, target)
-        look_first = dns.no_second_record(f"{name}-no-second-record", opts)
-        served_first = edge_serves(f"{name}-edge-serves", judged, target, opts)
-        known_first = policy_is_current(f"{name}-policy-is-current", judged, opts)
-
-        kept = {f"mx-{record.content}" for record in judged.kept}
-        leaving = kept if config.manage_mx else set()
-
-        def hooks(role: str) -> pulumi.ResourceHookBinding:
-            """Return what must hold before the record of a role is made or changed."""
-            if role == "sts-record":
-                return pulumi.ResourceHookBinding(
-                    before_create=[look_first, served_first], before_update=[served_first]
-                )
-            if role.startswith("mx-"):
-                return pulumi.ResourceHookBinding(before_create=[look_first, known_first])
-            return pulumi.ResourceHookBinding(before_create=[look_first])
-
-        def record(role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
-            """Register the record of one role."""
-            declared_mx = role.startswith("mx-") and role not in leaving
-            # What is only imported so far may still fall out of the program, and then stays as others made it.
-            held_mx = declared_mx and config.manage_mx and role not in judged.adopting
-            wanted_here = config.adopt and f"{name}-{role}" not in here_already
-            standing = judged.existing.get(role) if wanted_here else None
-            made: pulumi.Resource = dns.make(
-                f"{name}-{role}",
-                judged.zone_id,
-                wanted.pop(role),
-                pulumi.ResourceOptions(
-                    parent=self,
-                    depends_on=after,
-                    import_=f"{standing.zone_id}/{standing.id}" if standing else None,
-                    hooks=hooks(role),
-                    # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
-                    retain_on_delete=declared_mx,
-                    # The engine keeps what a protected resource depends on as well: policy, host, report address.
-                    protect=judged.protected and (role == "sts-record" or held_mx),
-                ),
-                # One of ours that is not in the state (its creation was interrupted) comes in as it is, too.
-                adopting=standing if role in kept else judged.adopting.get(role),
-            )
-            return made
+        records = DomainRecords(self, name, judged, target=target, here_already=here_already, opts=opts)
 
         # Records taken over come first: the policy object then remembers that they were.
-        taken_over = [record(role, ()) for role in judged.adopting]
+        taken_over = [records.register(role, ()) for role in judged.adopting]
         policy = aws.s3.BucketObjectv2(
             f"{name}-policy",
             bucket=host.bucket,
@@ -190,8 +146,8 @@ class MtaSts(pulumi.ComponentResource):
         )
         # RFC 8461 §8.1: the policy first, by its host, then the id that makes senders fetch it, then new MX hosts.
         published: list[pulumi.Input[pulumi.Resource]] = [host_ready, policy]
-        for role in [role for role in wanted if role not in judged.held_back]:
-            published.append(record(role, tuple(published)))
+        for role in records.due():
+            published.append(records.register(role, tuple(published)))
 
         self.policy_id = pulumi.Output.from_input(judged.policy_id)
         self.policy_url = pulumi.Output.from_input(f"https://mta-sts.{config.domain}/.well-known/mta-sts.txt")
@@ -224,38 +180,3 @@ def _shown(config: DomainConfig) -> dict[str, Any]:
         "acknowledge": config.acknowledge,
         "evidence": (config.evidence or {}).get("window"),
     }
-
-
-def _wanted_records(judged: Judged, target: pulumi.Input[str]) -> dict[str, dns.Record]:
-    """Return the records by role, in the order in which they may appear."""
-    config = judged.config
-    domain = config.domain
-    host_ttl = judged.host_ttl(target)
-    wanted = {"policy-host": dns.Record(name=f"mta-sts.{domain}", type="CNAME", content=target, ttl=host_ttl)}
-    if config.reports:
-        text = render_tlsrpt_record(config.reports)
-        wanted["tlsrpt-record"] = dns.Record(
-            name=f"_smtp._tls.{domain}", type="TXT", content=txt_presentation(text), ttl=config.txt_ttl
-        )
-    wanted["sts-record"] = dns.Record(
-        name=f"_mta-sts.{domain}",
-        type="TXT",
-        content=txt_presentation(render_sts_record(judged.policy_id)),
-        ttl=config.txt_ttl,
-    )
-    if config.manage_mx:
-        for entry in config.mx:
-            # By host, never by index: reordering the list changes nothing.
-            wanted[f"mx-{entry.host}"] = dns.Record(
-                name=domain, type="MX", content=entry.host, ttl=config.mx_ttl, priority=entry.preference
-            )
-    for record in judged.kept:
-        wanted[f"mx-{record.content}"] = dns.Record(
-            name=domain,
-            type="MX",
-            content=record.content,
-            ttl=record.ttl,
-            priority=record.priority,
-            comment=dns.LEAVING if config.manage_mx else dns.HANDED_OVER,
-        )
-    return wanted
