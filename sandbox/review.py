@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from mta_sts.review.markdown import to_markdown
 from mta_sts.review.plan import read_plan
 from mta_sts.review.verdict import Grade, Review, review
-from mta_sts.review.writers import to_markdown, to_text
+from mta_sts.review.writers import to_text
 from sandbox.usual_styles import STYLES, ZONE, Style, Wanted
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mta_sts.ledger import FETCH_SECONDS
+from mta_sts.review.markdown import to_markdown
 from mta_sts.review.parts import Role
 from mta_sts.review.plan import PlanError, read_plan
 from mta_sts.review.reading import find_domains
 from mta_sts.review.unread import Unread
 from mta_sts.review.verdict import DomainReview, Grade, Review, review
-from mta_sts.review.writers import to_json, to_markdown, to_text
+from mta_sts.review.writers import to_json, to_text
 from mta_sts.safety import Change, Harm, Kind, Step, World, prove, replay
 from sandbox.review import UnexpectedError, expect, write_comments
 from tests.mta_sts.small_plans import (

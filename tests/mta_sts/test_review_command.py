@@ -16,9 +16,10 @@ from jsonschema import Draft202012Validator
 import mta_sts
 from mta_sts.cli import main
 from mta_sts.review import plan as of_plan
+from mta_sts.review.markdown import _escaped, to_markdown
 from mta_sts.review.plan import PlanError, read_plan
 from mta_sts.review.verdict import review
-from mta_sts.review.writers import _escaped, to_json, to_markdown, to_text
+from mta_sts.review.writers import to_json, to_text
 from tests.mta_sts.small_plans import DAY, DNS, OBJECT, document, plan, policy, step, usual
 
 if TYPE_CHECKING:

@@ -72,14 +72,15 @@ def run(options: argparse.Namespace) -> int:
     """Review, print, and return 0, 1 or 2; raises ValueError or OSError."""
     from datetime import UTC, datetime  # noqa: PLC0415  a light start for --help
 
-    from mta_sts.review import writers  # noqa: PLC0415
+    from mta_sts.review.markdown import to_markdown  # noqa: PLC0415
+    from mta_sts.review.writers import to_json, to_text  # noqa: PLC0415
 
     now = datetime.now(UTC).replace(microsecond=0)
     found = _judge(options, now)
     if options.form == "markdown":
-        text = writers.to_markdown(found, now, options.rules_page)
+        text = to_markdown(found, now, options.rules_page)
     else:
-        text = {"text": writers.to_text, "json": writers.to_json}[options.form](found, now)
+        text = {"text": to_text, "json": to_json}[options.form](found, now)
     put_out(text, options.output, utf8=options.form != "text")
     for problem in found.problems:
         print(f"mta-sts review: {problem}", file=sys.stderr)

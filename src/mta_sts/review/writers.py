@@ -1,12 +1,9 @@
-"""A review as text for a terminal, as Markdown for a comment on a pull request, and as JSON."""
+"""A review as text for a terminal and as JSON, and the words that every form shares."""
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,24 +17,17 @@ if TYPE_CHECKING:
     from mta_sts.review.verdict import DomainReview, Moment, Review, Seen
     from mta_sts.review.words import Act, Reason
 
-MOST_CHARACTERS = 60_000
-"""Of a comment: GitHub takes 65,536, and the comment's own mark needs some."""
-_FULL_SECTIONS = 40_000
-_MOST_NAMED = 12
-_MOST_REASONS = 3
-_MOST_REMARKS = 3
-_MOST_MOMENTS = 30
-_MOST_LISTED = 30
+MOST_REASONS = 3
+"""Of the reasons and problems that stand at the top."""
 _VERDICTS = {
     Grade.SAFE: "Safe to merge.",
     Grade.DEGRADED: "Degraded: no mail is refused, but not every MX host is used for a time.",
     Grade.UNKNOWN: "Could not tell: do not merge on this review.",
     Grade.UNSAFE: "Unsafe: do not merge.",
 }
-_LONGEST_TEXT = 1_000
-_LONGEST_VALUE = 300
-_LONGEST_NAME = 100
-_LONGEST_DIFF = 40
+LONGEST_VALUE = 300
+LONGEST_NAME = 100
+"""In characters, of what a plan holds: it is others' text."""
 
 
 def to_json(review: Review, now: datetime) -> str:
@@ -126,7 +116,7 @@ def _moment(now: datetime, seconds: float) -> str:
     return (now + timedelta(seconds=seconds)).astimezone(UTC).isoformat(timespec="minutes")
 
 
-def _recipe(acts: Sequence[Act], now: datetime) -> list[str]:
+def recipe(acts: Sequence[Act], now: datetime) -> list[str]:
     """Return what follows `instead`: the one thing to do, or a head and numbered steps."""
     said = _said(acts, now)
     if len(said) < 2:  # noqa: PLR2004
@@ -135,7 +125,8 @@ def _recipe(acts: Sequence[Act], now: datetime) -> list[str]:
     return [f"{dated if acts[-1].at > 0 else ''}:", *(f"{number}. {each}" for number, each in enumerate(said, 1))]
 
 
-def _remark(remark: Reason, now: datetime) -> str:
+def remark_text(remark: Reason, now: datetime) -> str:
+    """Return a remark with what to do because of it."""
     return " ".join([remark.text, *_said(remark.way_out, now)])
 
 
@@ -162,14 +153,14 @@ def verdict_line(review: Review) -> str:
     headlines = Counter(domain.headline for domain in of_that)
     parts = [
         f"{_names([domain for domain in of_that if domain.headline == headline])}: "
-        f"{_short(headline.removeprefix('could not tell: '), _LONGEST_VALUE)}"
-        for headline in list(headlines)[:_MOST_REASONS]
+        f"{short(headline.removeprefix('could not tell: '), LONGEST_VALUE)}"
+        for headline in list(headlines)[:MOST_REASONS]
     ]
     return f"{said} {'; '.join(parts)}."
 
 
 def _names(domains: Sequence[DomainReview]) -> str:
-    return listed(_short(domain.domain, _LONGEST_NAME) for domain in domains)
+    return listed(short(domain.domain, LONGEST_NAME) for domain in domains)
 
 
 def count_line(review: Review) -> str:
@@ -182,32 +173,12 @@ def count_line(review: Review) -> str:
     return f"{domains} ({each or 'none judged'}), {changing} of them changing.{rests}"
 
 
-def _why(review: Review) -> list[Reason]:
-    """Return the reasons that a reviewer reads first: of the worst verdict, each rule once."""
-    grade = review.grade
-    reasons: dict[str, Reason] = {}
-    for domain in review.domains:
-        if domain.grade is grade and domain.grade is not Grade.SAFE:
-            for reason in domain.reasons:
-                reasons.setdefault(reason.rule, reason)
-    return list(reasons.values())[:_MOST_REASONS]
-
-
-def _remarks(review: Review) -> list[tuple[str, Reason]]:
-    """Return what a reviewer has to know whatever the verdict is, with the domains that it is about."""
-    of: dict[Reason, list[str]] = {}
-    for domain in review.domains:
-        for remark in domain.remarks:
-            of.setdefault(remark, []).append(domain.domain)
-    return [(listed(domains), remark) for remark, domains in of.items()]
-
-
-def _quiet(domain: DomainReview) -> bool:
+def quiet(domain: DomainReview) -> bool:
     """Tell whether there is nothing to say of a domain."""
     return not domain.changes and domain.grade is Grade.SAFE and not domain.remarks
 
 
-def _rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]:
+def rows(domain: DomainReview, now: datetime) -> Iterator[tuple[str, str, str]]:
     """Yield what a table of a domain says: what, before, after."""
     before, after = domain.before, domain.after
     yield "mode", _of_policy(before, "mode"), _of_policy(after, "mode")
@@ -256,25 +227,15 @@ def _value(seen: Seen, name: str, value: str | None) -> str:
     return value or "none"
 
 
-def _diff(domain: DomainReview) -> list[str]:
-    """Return how the policy file changes, line by line."""
-    if "policy" in {*domain.before.untold, *domain.after.untold} or domain.before.body == domain.after.body:
-        return []
-    old, new = ((seen.body or "").splitlines() for seen in (domain.before, domain.after))
-    lines = [line for line in difflib.ndiff(old, new) if not line.startswith("?")]
-    return [
-        *lines[:_LONGEST_DIFF],
-        *([f"  … {len(lines) - _LONGEST_DIFF} more lines"] if len(lines) > _LONGEST_DIFF else []),
-    ]
-
-
-def _when(moment: Moment) -> str:
+def when(moment: Moment) -> str:
+    """Return the time of a moment, from the begin of the update."""
     if math.isinf(moment.at):
         return "before"
     return "at once" if moment.at < 1 else f"+ {duration(moment.at)}"
 
 
-def _worst_first(review: Review) -> list[DomainReview]:
+def worst_first(review: Review) -> list[DomainReview]:
+    """Return the domains in the order in which they deserve a look."""
     return sorted(review.domains, key=lambda one: (-one.grade.weight, not one.changes, one.domain))
 
 
@@ -286,239 +247,33 @@ def to_text(review: Review, now: datetime) -> str:
     lines = [verdict_line(review), count_line(review), ""]
     for problem in review.problems:
         lines += [f"! {line}" for line in problem.splitlines()]
-    for domain in _worst_first(review):
-        if _quiet(domain):
+    for domain in worst_first(review):
+        if quiet(domain):
             continue
         lines += [f"{domain.domain}: {domain.grade}: {domain.headline}"]
         lines += [
-            f"  {what:24}{old} -> {new}" if old != new else f"  {what:24}{old}" for what, old, new in _rows(domain, now)
+            f"  {what:24}{old} -> {new}" if old != new else f"  {what:24}{old}" for what, old, new in rows(domain, now)
         ]
         lines += [f"  why: {reason.text} [{reason.rule}]" for reason in domain.reasons]
-        head, *steps = _recipe(domain.way_out, now)
+        head, *steps = recipe(domain.way_out, now)
         lines += [f"  instead{head}"] if head else []
         lines += [f"    {step}" for step in steps]
-        lines += [f"  mind: {_remark(remark, now)} [{remark.rule}]" for remark in domain.remarks]
-        lines += [f"  {_when(one):>16}  {one.what}{f' ({one.sees})' if one.sees else ''}" for one in domain.moments]
+        lines += [f"  mind: {remark_text(remark, now)} [{remark.rule}]" for remark in domain.remarks]
+        lines += [f"  {when(one):>16}  {one.what}{f' ({one.sees})' if one.sees else ''}" for one in domain.moments]
         lines += [f"  note: {note}" for note in (*domain.assumptions, *domain.notes)]
         lines += [""]
-    same = [domain.domain for domain in review.domains if _quiet(domain)]
+    same = [domain.domain for domain in review.domains if quiet(domain)]
     lines += [f"Nothing changes for {listed(same)}"] if same else []
     lines += [f"The component says: {said}" for said in review.said]
     lines += [f"Could not be read: {listed(review.unseen)}"] if review.unseen else []
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what would steer a terminal."""
     return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)
 
 
-# Markdown.
-
-
-def to_markdown(review: Review, now: datetime, rules_page: str = "") -> str:
-    """Return the review as a comment: below GitHub's limit however many domains there are.
-
-    `rules_page` is where `docs/review.md` can be read: each rule becomes a link into it.
-    """
-    page = _Page(now, rules_page)
-    why = _why(review)
-    top = [f"**{_escaped(verdict_line(review))}**", ""]
-    top += [page.bullet(reason.text, reason.rule) for reason in why]
-    remarks = _remarks(review)
-    top += [page.bullet(f"{domains}: {_remark(one, now)}", one.rule) for domains, one in remarks[:_MOST_REMARKS]]
-    if len(remarks) > _MOST_REMARKS:
-        top += [f"- … and {len(remarks) - _MOST_REMARKS} more remarks; `mta-sts review --json` has them."]
-    if not why:
-        top += [f"- {_escaped(_changed(domain))}" for domain in _worst_first(review)[:3] if domain.changes]
-    several = sum(bool(one.reasons) for one in review.domains) > 1
-    top += ["", *_instead(_worst_first(review)[0], now, several=several)] if why else [""]
-    page.add([*top, _escaped(count_line(review)), ""])
-    for problem in review.problems[:_MOST_REASONS]:
-        page.add([*_fenced(problem.splitlines()[:_MOST_NAMED], ""), ""])
-    _add_sections(page, review, {reason.rule for reason in (*why, *(remark for _, remark in remarks))})
-    page.add(_details("What the component says", review.said))
-    page.add(_details(f"Resources that could not be read ({len(review.unseen)})", review.unseen))
-    return page.text()
-
-
-class _Page:
-    """A comment that stays below GitHub's limit: a part is there as a whole, or not at all."""
-
-    def __init__(self, now: datetime, rules_page: str) -> None:
-        self.now = now
-        self._rules_page = rules_page
-        self._lines: list[str] = []
-        self._size = 0
-        self._left_out = False
-
-    def bullet(self, text: str, rule: str) -> str:
-        """Return a point of a list, with its rule: a link where the rules' page is known."""
-        return f"- {_escaped(text)} {f'[`{rule}`]({self._rules_page}#{rule})' if self._rules_page else f'`{rule}`'}"
-
-    def add(self, lines: Sequence[str], limit: int = MOST_CHARACTERS) -> bool:
-        """Add a part, where the page with it is within the limit; return whether it is."""
-        size = sum(len(line) + 1 for line in lines)
-        if self._size + size > limit:
-            self._left_out = True
-            return False
-        self._lines += lines
-        self._size += size
-        return True
-
-    def text(self) -> str:
-        """Return the page."""
-        left_out = (
-            ["", "… left out what is too long; `mta-sts review --json` has everything."] if self._left_out else []
-        )
-        return "\n".join([*self._lines, *left_out]).rstrip() + "\n"
-
-
-def _instead(domain: DomainReview, now: datetime, *, several: bool = False) -> list[str]:
-    """Return what to do instead, named as this domain's where others have reasons too."""
-    head, *steps = map(_escaped, _recipe(domain.way_out, now))
-    whose = f" at {_escaped(domain.domain)}" if several else ""
-    return [f"**Instead{whose}**{head}", "", *steps, *([""] if steps else [])] if head else []
-
-
-def _changed(domain: DomainReview) -> str:
-    """Return what changes at a domain in one sentence."""
-    before, after = domain.before, domain.after
-    added = sorted(set(after.mx or ()) - set(before.mx or ()))
-    removed = sorted(set(before.mx or ()) - set(after.mx or ()))
-    old, new = before.policy, after.policy
-    parts = []
-    if old != new and new is not None:
-        parts.append(
-            f"mode {old.mode} becomes {new.mode}" if old and old.mode != new.mode else f"mode stays {new.mode}"
-        )
-        if old and old.max_age != new.max_age:
-            parts.append(f"senders keep it {duration(new.max_age)} instead of {duration(old.max_age)}")
-        if old and old.mx != new.mx:
-            parts.append(f"the policy allows {listed(new.mx)}")
-    parts += [f"MX {listed(added)} comes"] if added else []
-    parts += [f"MX {listed(removed)} goes"] if removed else []
-    parts += [f"MX {listed(domain.retiring)} stays until no sender needs it"] if domain.retiring else []
-    parts += ["the id changes, so senders fetch the policy"] if before.id and before.id != after.id and after.id else []
-    return f"{domain.domain}: {', '.join(parts) or domain.headline}"
-
-
-def _add_sections(page: _Page, review: Review, said: set[str]) -> None:
-    """Add a section a domain, the worst first, as long as they fit; the rest by groups of a line."""
-    # One domain's reasons stand at the top already.
-    said = said if sum(bool(domain.reasons or domain.remarks) for domain in review.domains) == 1 else set()
-    rest: list[DomainReview] = []
-    for domain in _worst_first(review):
-        if rest or _quiet(domain) or not page.add(_section(page, domain, said), _FULL_SECTIONS):
-            rest.append(domain)
-    groups: dict[tuple[Grade, str], list[DomainReview]] = {}
-    for domain in rest:
-        groups.setdefault((domain.grade, domain.headline), []).append(domain)
-    lines = ["| verdict | domains | |", "| --- | --- | --- |"] if groups else []
-    for (grade, headline), domains in [*groups.items()][:_MOST_LISTED]:
-        names = ", ".join(_short(domain.domain, _LONGEST_NAME) for domain in domains[:_MOST_NAMED])
-        more = f" and {len(domains) - _MOST_NAMED} more" if len(domains) > _MOST_NAMED else ""
-        lines.append(f"| {grade} | {len(domains)}: {_escaped(names)}{more} | {_cell(headline)} |")
-    more_groups = [domain for group in [*groups.values()][_MOST_LISTED:] for domain in group]
-    lines += [f"| … | {len(more_groups)} more domains | |"] if more_groups else []
-    page.add([*lines, ""])
-
-
-def _section(page: _Page, domain: DomainReview, said: set[str]) -> list[str]:
-    lines = [f"### {_escaped(domain.domain)}: {domain.grade}", "", f"{_escaped(_capital(domain.headline))}.", ""]
-    lines += ["| | before | after |", "| --- | --- | --- |"]
-    for what, old, new in _rows(domain, page.now):
-        lines.append(f"| {what} | {_cell(old)} | {'the same' if old == new else _cell(new)} |")
-    lines.append("")
-    points = [(reason.text, reason.rule) for reason in domain.reasons]
-    points += [(_remark(remark, page.now), remark.rule) for remark in domain.remarks]
-    if unsaid := [page.bullet(text, rule) for text, rule in points if rule not in said]:
-        lines += [*unsaid[:_MOST_LISTED], ""]
-    if not said:
-        lines += _instead(domain, page.now)
-    if domain.moments:
-        harm = domain.grade in (Grade.UNSAFE, Grade.DEGRADED)
-        title = "What can happen: the shortest time-line that shows it" if harm else "What senders see, and when"
-        lines += _folded(title, [*_mermaid(domain), "", *_time_line(domain)])
-    diff = _diff(domain)
-    if diff:
-        lines += _folded("The policy file", _fenced(diff, "diff"))
-    return lines + _details("Notes", [*domain.assumptions, *domain.notes])
-
-
-def _shown_moments(domain: DomainReview) -> Sequence[Moment]:
-    """Return what a time-line has room for: how it begins, and how it ends."""
-    if len(domain.moments) <= _MOST_MOMENTS:
-        return domain.moments
-    left = len(domain.moments) - _MOST_MOMENTS + 1
-    *begin, last = domain.moments[: _MOST_MOMENTS - 1], domain.moments[-1]
-    return [*begin[0], replace(last, what=f"({left} more steps before this) {last.what}")]
-
-
-def _time_line(domain: DomainReview) -> list[str]:
-    lines = ["| when | what happens | what senders are given then |", "| --- | --- | --- |"]
-    return lines + [f"| {_when(one)} | {_cell(one.what)} | {_cell(one.sees)} |" for one in _shown_moments(domain)]
-
-
-def _mermaid(domain: DomainReview) -> list[str]:
-    lines = ["```mermaid", "timeline", f"    title Mail to {_plain(domain.domain)}"]
-    for one in _shown_moments(domain):
-        given = [f" : {_plain(part)}" for part in one.sees.split("; ") if part]
-        lines.append(f"    {_plain(_when(one))} : {_plain(one.what)}{''.join(given)}")
-    return [*lines, "```"]
-
-
-def _plain(text: str) -> str:
-    """Return text without what means something in a Mermaid diagram."""
-    return re.sub(r"[^\w .,+*()@/=-]", " ", text)
-
-
-def _details(title: str, texts: Sequence[str]) -> list[str]:
-    """Return a list to be unfolded, none where there is nothing in it."""
-    lines = [f"- {_escaped(text)}" for text in texts[:_MOST_LISTED]]
-    lines += [f"- … and {len(texts) - _MOST_LISTED} more"] if len(texts) > _MOST_LISTED else []
-    return _folded(title, lines) if lines else []
-
-
-def _folded(title: str, lines: Sequence[str]) -> list[str]:
-    return ["<details>", f"<summary>{title}</summary>", "", *lines, "", "</details>", ""]
-
-
-def _fenced(lines: Sequence[str], language: str) -> list[str]:
-    shown = [_short(_printable(line), _LONGEST_VALUE) for line in lines]
-    longest = max((len(run) for line in shown for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [f"{fence}{language}", *shown, fence]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _short(text: str, most: int) -> str:
+def short(text: str, most: int) -> str:
+    """Return text of at most so many characters, and a mark where it was longer."""
     return text if len(text) <= most else f"{text[:most]}…"
-
-
-def _cell(text: str) -> str:
-    # In a table a bar ends the cell even where it is code.
-    return _escaped(_short(text, _LONGEST_VALUE).replace("`", "'"))
-
-
-def _escaped(text: str) -> str:
-    """Keep what a plan holds from becoming markup, a mention or a link; code in backticks stays."""
-    # Runs of backticks would pair in ways of their own.
-    parts = re.sub("``+", "'", _printable(" ".join(_short(text, _LONGEST_TEXT).split("\n")))).split("`")
-    if len(parts) % 2 == 0:  # an odd backtick is no code
-        parts = ["'".join(parts)]
-    return "`".join(part if place % 2 else _escaped_prose(part) for place, part in enumerate(parts))
-
-
-def _escaped_prose(text: str) -> str:
-    escaped = re.sub(r"([\\|<>\[\]*#&~$])", r"\\\1", text)
-    # `_` between letters is no emphasis, at the beginning of a word it is.
-    return _LINKS.sub(lambda found: f"{found[0]}{_NOTHING}", re.sub(r"(?<![^\W_])_", r"\\_", escaped))
-
-
-_NOTHING = "\N{ZERO WIDTH SPACE}"
-_LINKS = re.compile(r"@|#|(?i:\bgh(?=-\d)|\bwww(?=\.)|\b(?:https?|ftp|mailto|xmpp)(?=:))|:(?=//)")
-"""What GitHub makes a link or a mention of, in the text that it shows: writing it otherwise does not help."""
