@@ -667,7 +667,7 @@ def test_ids_that_others_made_stand_for_nothing(
     assert expected == rules(judge_id(seen, identifier, history_versions(entries)))
 
 
-FORMER = BODY.replace(b"mx1", b"mx0").replace(b"1209600", b"2000000")
+FORMER = BODY.replace(b"mx1", b"mx0").replace(b"1209600", b"604800")
 MADE = f"{content_id(BODY)}12345678"
 
 
@@ -716,18 +716,39 @@ def test_hands_in_dns_are_drift(authority: Authority) -> None:
     name = f"_mta-sts.{DOMAIN}"
 
     def found(**more: Any) -> list[str]:
-        host = Looked(HOST, "A", ("192.0.2.1",), cnames=("d1.cloudfront.net",))
-        return [point.rule for point in judge_drift(seen_with(authority, **{"host": host} | more), declared)]
+        usual: dict[str, Any] = {
+            "host": Looked(HOST, "A", ("192.0.2.1",), cnames=("d1.cloudfront.net",)),
+            "sts": Looked(name, "TXT", (f"v=STSv1; id={MADE};",), ttl=300),
+        }
+        return [point.rule for point in judge_drift(seen_with(authority, **usual | more), declared)]
 
     said = [Said("ns1", "192.0.2.3", name, "TXT", ("v=STSv1; id=1;",), ttl=300),
             Said("ns1", "192.0.2.3", DOMAIN, "MX", ("10 mx1.example.com",), ttl=300),
             Said("resolver", "192.0.2.9", name, "TXT", ("v=STSv1; id=1;",), ttl=17, own=False)]  # fmt: skip
     assert [] == found(said=said)
+    assert ["drift-record"] == found(sts=Looked(name, "TXT", ("v=STSv1; id=20261124T120000;",)))
     assert ["drift-mx-record"] == found(mx=Looked(DOMAIN, "MX", ("20 mx1.example.com",)))
     assert ["drift-ttl"] == found(said=[replace(said[0], ttl=3600), *said[1:]])
     assert ["drift-ttl"] == found(said=[said[0], replace(said[1], ttl=3600)])
     assert ["drift-cname"] == found(host=Looked(HOST, "A", ("192.0.2.1",)))
     assert ["drift-cname"] == found(host=Looked(HOST, "A", ("192.0.2.1",), cnames=("d2.cloudfront.net", "x.example")))
+
+
+def test_what_a_stack_declares_is_put_right_by_the_stack(authority: Authority) -> None:
+    """A record or an id made by hand would be drift; an MX record that is gone is that, and no pattern too many."""
+    declared = {"domain": DOMAIN, "mode": "enforce", "manage_mx": True, "reports": "mailto:a@example.com",
+                "mx": [{"host": "mx1.example.com", "preference": 10}]}  # fmt: skip
+    gone = {"sts": Looked(f"_mta-sts.{DOMAIN}", "TXT"), "tlsrpt": Looked(f"_smtp._tls.{DOMAIN}", "TXT")}
+    seen = seen_with(authority, mx=Looked(DOMAIN, "MX", ("10 mx9.example.com",)), **gone)
+    points = judge(seen, Known({DOMAIN: resolve_domain(declared)}), NOW).points
+    assert {"sts-record-missing", "tlsrpt-record-missing", "mx-not-covered", "drift-mx-record"} == {
+        point.rule for point in points
+    }
+    assert not [point for point in points if "publish `" in point.message]
+    edited = {DOMAIN: [version(FORMER, MADE)]}
+    made = seen_with(authority, sts=Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={MADE};",)))
+    (point,) = judge(made, Known({DOMAIN: resolve_domain(declared)}, versions=edited), NOW).points
+    assert ("body-changed-under-id", True) == (point.rule, "`epoch`" in point.message)
 
 
 def test_no_memory_says_nothing(authority: Authority) -> None:
@@ -1208,7 +1229,9 @@ def test_a_dead_resolver_is_not_asked_ten_thousand_times(
     assert ({"not sure"}, 100 - expected) == ({report.verdict for report in found}, len(silent))
 
 
-def evil_world(monkeypatch: pytest.MonkeyPatch, network: Network) -> observe.Observer:
+def evil_world(
+    monkeypatch: pytest.MonkeyPatch, network: Network, hangs: Callable[[], None] = lambda: None
+) -> observe.Observer:
     """Return an observer for whom each domain has sixty MX hosts, of which all but the first hang at evil ones."""
 
     async def asked(_: Dns, name: str, kind: str) -> Looked:
@@ -1219,6 +1242,7 @@ def evil_world(monkeypatch: pytest.MonkeyPatch, network: Network) -> observe.Obs
     async def start(host: str, address: str, port: int, context: ssl.SSLContext) -> Session:
         del port, context
         if "evil" in host and not host.startswith("mx0."):
+            hangs()
             await asyncio.Event().wait()
         return Session(host, address, SmtpCause.NO_STARTTLS, greeted=True)
 
@@ -1246,8 +1270,21 @@ def test_domains_that_hang_take_no_time_from_the_others(monkeypatch: pytest.Monk
 
 def test_what_was_seen_in_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first MX host answered, the others hung."""
-    monkeypatch.setattr(observe, "DOMAIN_LIMIT", 0.2)
-    seen = asyncio.run(evil_world(monkeypatch, Network((("127.0.0.1", 9),))).look_at("evil.example"))
+    limits: list[asyncio.Timeout] = []
+    hanging: list[None] = []
+    timeout = asyncio.timeout
+
+    def limit(seconds: float) -> asyncio.Timeout:
+        limits.append(timeout(seconds))
+        return limits[-1]
+
+    def hangs() -> None:
+        hanging.append(None)
+        if len(hanging) == observe._CONNECTIONS:  # the first one's turn is over
+            limits[0].reschedule(asyncio.get_running_loop().time())
+
+    monkeypatch.setattr(asyncio, "timeout", limit)
+    seen = asyncio.run(evil_world(monkeypatch, Network((("127.0.0.1", 9),)), hangs).look_at("evil.example"))
     hosts = seen.mail_hosts or []
     assert (False, 60, 1) == (seen.in_time, len(hosts), len(hosts[0].sessions))
     report = judge(seen, Known(), NOW)

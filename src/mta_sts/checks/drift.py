@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _AUTOMATIC_TTL = 300
 """Seconds that Cloudflare's 1, automatic, means."""
-_UP = "see `pulumi preview`, then `pulumi up`"
+UP = "see `pulumi preview --refresh`, then `pulumi up --refresh`"
+"""The way out where what stands is not what the stack declares; without a refresh the engine sees nothing of it."""
 
 
 def judge_id(seen: Seen, identifier: str, history: Sequence[PolicyVersion]) -> Iterator[Point]:
@@ -33,9 +34,18 @@ def judge_id(seen: Seen, identifier: str, history: Sequence[PolicyVersion]) -> I
     message = (
         f"the file that is served is not the one that id {identifier} stands for, so an edge serves an old file or "
         "somebody changed one of the two by hand; empty the edge's caches, then change the domain's `epoch`, because "
-        f"who came meanwhile holds that file under this id; else {_UP}"
+        f"who came meanwhile holds that file under this id; else {UP}"
     )
     yield Point(Area.STACK, Kind.ERROR, "id-not-of-body", f"https://mta-sts.{seen.domain}", message)
+
+
+def _record(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
+    """Judge whether the record is one of the stack's: others make ids of another form."""
+    identifier = seen.identifier
+    known = declared.adopt or identifier in {one.id for one in declared.history}
+    if identifier and not known and not is_own_id(identifier):
+        message = f"id {identifier} was not made by the stack, so somebody changed the record by hand; {UP}"
+        yield Point(Area.STACK, Kind.WARNING, "drift-record", f"_mta-sts.{seen.domain}", message)
 
 
 def judge_drift(seen: Seen, declared: DomainConfig, *, policy: bool = True) -> Iterator[Point]:
@@ -44,15 +54,16 @@ def judge_drift(seen: Seen, declared: DomainConfig, *, policy: bool = True) -> I
     Without `policy` where the file that is served is a wrong one, which is said already.
     """
     url = f"https://mta-sts.{seen.domain}"
+    yield from _record(seen, declared)
     if policy and seen.served is not None:
         live, wanted = seen.served.policy, declared.policy
         for name in ("mode", "max_age"):
             if getattr(live, name) != getattr(wanted, name):
-                message = f"{name} is {getattr(live, name)}, and {getattr(wanted, name)} is declared; {_UP}"
+                message = f"{name} is {getattr(live, name)}, and {getattr(wanted, name)} is declared; {UP}"
                 yield Point(Area.STACK, Kind.WARNING, f"drift-{name.replace('_', '-')}", url, message)
         missing = sorted(set(wanted.mx) - set(live.mx))
         if missing:
-            message = f"{', '.join(missing)} is declared and not in the policy that is served; {_UP}"
+            message = f"{', '.join(missing)} is declared and not in the policy that is served; {UP}"
             yield Point(Area.STACK, Kind.WARNING, "drift-mx-pattern", url, message)
     yield from _reports(seen, declared)
     if declared.manage_mx and seen.mx is not None and not seen.mx.failure:
@@ -60,12 +71,12 @@ def judge_drift(seen: Seen, declared: DomainConfig, *, policy: bool = True) -> I
             if f"{entry.preference} {entry.host}" not in seen.mx.values:
                 others = [value for value in seen.mx.values if value.partition(" ")[2] == entry.host]
                 told = f" (live is `{others[0]}`)" if others else ""
-                message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live{told}; {_UP}"
+                message = f"`{seen.domain} MX {entry.preference} {entry.host}` is declared and not live{told}; {UP}"
                 yield Point(Area.STACK, Kind.WARNING, "drift-mx-record", seen.domain, message)
     looked = seen.host
     if declared.target and looked and not looked.failure and looked.cnames[:1] != (declared.target,):
         leads = f"leads to {looked.cnames[0]}" if looked.cnames else "is no CNAME"
-        message = f"{leads}, and `{looked.name} CNAME {declared.target}` is declared; {_UP}"
+        message = f"{leads}, and `{looked.name} CNAME {declared.target}` is declared; {UP}"
         yield Point(Area.STACK, Kind.WARNING, "drift-cname", looked.name, message)
     yield from _ttls(seen, declared)
 
@@ -81,7 +92,7 @@ def _ttls(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
         ttl = _AUTOMATIC_TTL if stated == 1 else stated
         live = {one.ttl for one in seen.said if one.own and one.name == name and one.ttl}
         if live and live != {ttl}:
-            message = f"the TTL is {', '.join(map(str, sorted(live)))} s, and {ttl} s is declared; {_UP}"
+            message = f"the TTL is {', '.join(map(str, sorted(live)))} s, and {ttl} s is declared; {UP}"
             yield Point(Area.STACK, Kind.WARNING, "drift-ttl", name, message)
 
 
@@ -93,5 +104,5 @@ def _reports(seen: Seen, declared: DomainConfig) -> Iterator[Point]:
     except MtaStsError:
         return  # judged as a record
     if set(live) != set(declared.reports):
-        message = f"reports go to {', '.join(live)}; declared is `{render_tlsrpt_record(declared.reports)}`; {_UP}"
+        message = f"reports go to {', '.join(live)}; declared is `{render_tlsrpt_record(declared.reports)}`; {UP}"
         yield Point(Area.STACK, Kind.WARNING, "drift-reports", seen.tlsrpt.name, message)

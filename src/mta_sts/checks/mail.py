@@ -16,7 +16,7 @@ from mta_sts.names import is_address, name_problem
 from mta_sts.policy import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from datetime import datetime
 
     from mta_sts.checks.lookup import Reach
@@ -46,8 +46,11 @@ def severity(mode: Mode | None) -> Kind:
     return Kind.ERROR if mode is Mode.ENFORCE else Kind.WARNING
 
 
-def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None) -> Iterator[Point]:
-    """Judge MX records against a policy (RFC 8461 §4.1): the one that is served, or is to be; None where not known."""
+def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None, managed: Collection[str] = ()) -> Iterator[Point]:
+    """Judge MX records against a policy (RFC 8461 §4.1): the one that is served, or is to be; None where not known.
+
+    `managed` are hosts whose MX record the stack makes: that one is missing is drift.
+    """
     if seen.mx is None:
         return
     if seen.mx.failure:
@@ -74,7 +77,7 @@ def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None) -> Iterator[P
     unusable = [host for host in hosts if name_problem(host)]
     yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
     named = [host for host in hosts or [seen.domain] if host not in unusable]
-    yield from _coverage(seen.domain, named, policy, kind)
+    yield from _coverage(seen.domain, named, policy, kind, managed)
     for host in seen.mail_hosts or ():
         if host.name not in unusable and not nowhere:
             yield from _address(host, kind)
@@ -95,7 +98,9 @@ def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
     return Point(Area.MX, kind, "mx-no-host-name", domain, message)
 
 
-def _coverage(domain: str, hosts: list[str], policy: Policy | None, kind: Kind) -> Iterator[Point]:
+def _coverage(
+    domain: str, hosts: list[str], policy: Policy | None, kind: Kind, managed: Collection[str]
+) -> Iterator[Point]:
     if policy is None or policy.mode is Mode.NONE:
         return
     patterns = policy.mx
@@ -107,7 +112,7 @@ def _coverage(domain: str, hosts: list[str], policy: Policy | None, kind: Kind) 
             )
             yield Point(Area.MX, kind, "mx-not-covered", domain, message)
     for pattern in patterns:
-        if not any(mx_matches(pattern, host) for host in hosts):
+        if pattern not in managed and not any(mx_matches(pattern, host) for host in hosts):
             message = f"pattern {pattern} matches no MX host; take it out if no move is going on"
             yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", domain, message)
 

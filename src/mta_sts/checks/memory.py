@@ -145,7 +145,9 @@ def policy_of(versions: Sequence[PolicyVersion], identifier: str) -> Policy | No
     return next((one.policy for one in versions if one.id == identifier and one.policy is not None), None)
 
 
-def judge_body(seen: Seen, versions: Sequence[PolicyVersion], identifier: str, now: datetime) -> Iterator[Point]:
+def judge_body(
+    seen: Seen, versions: Sequence[PolicyVersion], identifier: str, now: datetime, *, declared: bool = False
+) -> Iterator[Point]:
     """Judge whether the policy that is served was known under its id: else it changed, or is a former one."""
     if seen.served is None or not identifier:
         return
@@ -154,18 +156,21 @@ def judge_body(seen: Seen, versions: Sequence[PolicyVersion], identifier: str, n
     was = next((one for one in known if one != policy), None)
     if was is None:
         return
-    url, record = f"https://mta-sts.{seen.domain}", f'`_mta-sts.{seen.domain} TXT "v=STSv1; id={fresh_id(now)};"`'
+    url = f"https://mta-sts.{seen.domain}"
+    new_id = f'publish a new id: `_mta-sts.{seen.domain} TXT "v=STSv1; id={fresh_id(now)};"`'
+    if declared:
+        new_id = "change the domain's `epoch`, which gives a new id"
     former = next((one.id for one in versions if one.policy == policy), "")
     if policy not in known and former:
         message = (
             f"the policy of id {former} is served under id {identifier}, so an edge or a cache gives the former file; "
-            f"empty it, then publish a new id, because who came meanwhile holds that file under this id: {record}"
+            f"empty it, then, because who came meanwhile holds that file under this id, {new_id}"
         )
         yield Point(Area.POLICY, Kind.ERROR, "former-policy-served", url, message)
         return
     message = (
         f"the policy has changed ({_difference(was, policy)}) and the id {identifier} has not, so senders that "
-        f"hold the old one never fetch the new; publish a new id: {record}"
+        f"hold the old one never fetch the new; {new_id}"
     )
     yield Point(Area.POLICY, Kind.ERROR, "body-changed-under-id", url, message)
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from mta_sts.checks.drift import UP
 from mta_sts.checks.lookup import Failure, Looked
 from mta_sts.checks.report import Area, Kind, Point
 from mta_sts.findings import MtaStsError
@@ -113,16 +114,16 @@ def from_wildcard(seen: Seen) -> bool:
     return wild.cnames[:1] == host.cnames[:1] and (bool(host.cnames) or set(wild.values) == set(host.values))
 
 
-def judge_record(seen: Seen, now: datetime) -> Iterator[Point]:
-    """Judge `_mta-sts` (RFC 8461 §3.1)."""
+def judge_record(seen: Seen, now: datetime, *, declared: bool = False) -> Iterator[Point]:
+    """Judge `_mta-sts` (RFC 8461 §3.1); what a stack declares is put right by the stack."""
     looked = seen.sts
     if looked is None:
         return
     if looked.failure:
         yield from lookup_failures(Area.RECORD, looked)
         return
-    record = f'{looked.name} TXT "{STS_PREFIX} id={fresh_id(now)};"'
-    yield from _texts(Area.RECORD, looked, seen, record)
+    publish = f'publish `{looked.name} TXT "{STS_PREFIX} id={fresh_id(now)};"`'
+    yield from _texts(Area.RECORD, looked, seen, UP if declared else publish)
     stated = stated_records(looked.values, STS_PREFIX)
     if len(stated) == 1:
         try:
@@ -135,16 +136,16 @@ def judge_record(seen: Seen, now: datetime) -> Iterator[Point]:
         yield Point(Area.RECORD, Kind.WARNING, "ttl-long", looked.name, message)
 
 
-def judge_reports(seen: Seen) -> Iterator[Point]:
-    """Judge `_smtp._tls` (RFC 8460 §3)."""
+def judge_reports(seen: Seen, *, declared: bool = False) -> Iterator[Point]:
+    """Judge `_smtp._tls` (RFC 8460 §3); what a stack declares is put right by the stack."""
     looked = seen.tlsrpt
     if looked is None:
         return
     if looked.failure:
         yield from lookup_failures(Area.REPORTS, looked)
         return
-    record = f'{looked.name} TXT "{TLSRPT_PREFIX} rua=mailto:tls-reports@{seen.domain}"'
-    yield from _texts(Area.REPORTS, looked, seen, record)
+    publish = f'publish `{looked.name} TXT "{TLSRPT_PREFIX} rua=mailto:tls-reports@{seen.domain}"`'
+    yield from _texts(Area.REPORTS, looked, seen, UP if declared else publish)
     stated = stated_records(looked.values, TLSRPT_PREFIX)
     if len(stated) != 1:
         return
@@ -172,8 +173,8 @@ def fresh_id(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}"
 
 
-def _texts(area: Area, looked: Looked, seen: Seen, record: str) -> Iterator[Point]:
-    """Judge which TXT values stand at a name, whatever the one that counts states; `record` is what should stand."""
+def _texts(area: Area, looked: Looked, seen: Seen, mend: str) -> Iterator[Point]:
+    """Judge which TXT values stand at a name, whatever the one that counts states; `mend` says how it comes there."""
     name = looked.name
     sts = area is Area.RECORD
     prefix, like = (STS_PREFIX, _STS_LIKE) if sts else (TLSRPT_PREFIX, _TLSRPT_LIKE)
@@ -186,17 +187,17 @@ def _texts(area: Area, looked: Looked, seen: Seen, record: str) -> Iterator[Poin
     if not stated and others and set(others) <= set(wild):
         message = (
             f"a wildcard TXT (`*.{seen.domain}`) answers here with {_short(others)}, and the record itself is missing; "
-            f"add `{record}`"
+            f"{mend}"
         )
         yield Point(area, severity, "wildcard-txt", name, message)
     elif not stated and misspelt is not None:
-        message = f"{_short([misspelt])} does not begin with `{prefix}`, so senders see no record; write `{record}`"
+        message = f"{_short([misspelt])} does not begin with `{prefix}`, so senders see no record; {mend}"
         yield Point(area, Kind.ERROR, "version-spelling", name, message)
     elif not stated and astray:
-        message = f"the record stands at {seen.domain} itself, where no sender looks; move it: `{record}`"
+        message = f"the record stands at {seen.domain} itself, where no sender looks; take it away, and {mend}"
         yield Point(area, severity, "record-at-apex", name, message)
     elif not stated and (sts or seen.mode is not Mode.NONE or others):
-        yield _missing(area, looked, seen, record, others)
+        yield _missing(area, looked, seen, mend, others)
     elif stated:
         yield from _crowd(area, name, stated, others, prefix)
         if set(stated) <= set(wild):
@@ -210,24 +211,24 @@ def _texts(area: Area, looked: Looked, seen: Seen, record: str) -> Iterator[Poin
             yield Point(area, Kind.WARNING, "record-at-apex", seen.domain, message)
 
 
-def _missing(area: Area, looked: Looked, seen: Seen, record: str, others: Sequence[str]) -> Point:
+def _missing(area: Area, looked: Looked, seen: Seen, mend: str, others: Sequence[str]) -> Point:
     severity = Kind.ERROR if area is Area.RECORD else Kind.WARNING
     if looked.cnames:
         message = (
-            f"leads to {looked.cnames[-1]}, where no record stands; ask its provider, or put `{record}` in its place"
+            f"leads to {looked.cnames[-1]}, where no record stands; ask its provider, or in the place of the CNAME "
+            f"{mend}"
         )
         return Point(area, severity, "cname-leads-nowhere", looked.name, message)
     found = f"only {_short(others)} stands there" if others else "there is no record"
     if area is Area.REPORTS:
-        message = f"{found}: failures stay unseen (RFC 8460); add `{record}`"
+        message = f"{found}: failures stay unseen (RFC 8460); {mend}"
         return Point(area, severity, "tlsrpt-record-missing", looked.name, message)
     nothing = seen.host is not None and not seen.host.values and not seen.host.failure
     if (nothing or from_wildcard(seen)) and not others:
-        message = (
-            f"the domain publishes no MTA-STS; serve a policy at https://mta-sts.{seen.domain}, then add `{record}`"
-        )
+        first = "" if mend == UP else f"serve a policy at https://mta-sts.{seen.domain}, then "
+        message = f"the domain publishes no MTA-STS; {first}{mend}"
         return Point(area, severity, "no-mta-sts", looked.name, message)
-    message = f"{found}, so senders see no policy; add `{record}` (those that hold a policy go on with it)"
+    message = f"{found}, so senders see no policy (those that hold one go on with it); {mend}"
     return Point(area, severity, "sts-record-missing", looked.name, message)
 
 

@@ -173,20 +173,22 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     hosts = [host for host in seen.mail_hosts or () if host.addresses.values or host.addresses.failure]
     found = {host.name: mail.looked_host(host, weight, now, reach) for host in hosts}
     stale = [*drift.judge_id(seen, identifier, declared.history if declared else ())] if own else []
-    body = stale or [*memory.judge_body(seen, versions, identifier, now)]
+    body = stale or [*memory.judge_body(seen, versions, identifier, now, declared=declared is not None)]
+    managed = {entry.host for entry in declared.mx} if declared and declared.manage_mx else ()
     policy = seen.served.policy if seen.served else None
-    if stale or "former-policy-served" in {point.rule for point in body}:
-        # What a wrong file says is not to be blamed on the MX records.
+    wrong_file = bool(stale) or "former-policy-served" in {point.rule for point in body}
+    if wrong_file:
+        # What it says is not to be blamed on anything else.
         policy = memory.policy_of(versions, identifier) or (declared.policy if declared else None)
     points = [
-        *records.judge_record(seen, now),
+        *records.judge_record(seen, now, declared=declared is not None),
         *host.judge_host(seen, now, reach),
-        *host.judge_policy(seen),
+        *(() if wrong_file else host.judge_policy(seen)),
         *body,
-        *mail.judge_mx(seen, mode, policy),
+        *mail.judge_mx(seen, mode, policy, managed),
         *(point for one in hosts for point in mail.judge_smtp(one, weight, now, reach)),
         *mail.blocked(seen, reach),
-        *records.judge_reports(seen),
+        *records.judge_reports(seen, declared=declared is not None and bool(declared.reports)),
         *records.judge_agreement(seen, reach),
         *memory.judge_held(seen, versions, identifier, now),
     ]
