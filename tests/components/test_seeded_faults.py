@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
-from pulumi_mta_sts import Refused, barriers, dns, former_host, judgement, mta_sts
+from pulumi_mta_sts import Refused, barriers, dns, domain_records, former_host, judgement
 
 from mta_sts import ledger, mx_life_cycle, render_policy, resolve_domain
 from mta_sts.checks.smtp import SmtpCause
@@ -227,7 +227,7 @@ FAULTS = {
         MOVING,
     ),
     "policy and host move in one update": Fault(
-        [(former_host, "move_findings", lambda _: {}), (mta_sts, "edge_serves", no_barrier)],
+        [(former_host, "move_findings", lambda _: {}), (domain_records, "edge_serves", no_barrier)],
         policy_and_host_change_in_one_update,
         "locked_in",
         MOVING,
@@ -244,9 +244,9 @@ FAULTS = {
         "refused",
         mx=("mx1", "mx2"),
     ),
-    "no barrier at the edge": Fault([(mta_sts, "edge_serves", no_barrier)], the_edge_is_slow, "locked_in"),
+    "no barrier at the edge": Fault([(domain_records, "edge_serves", no_barrier)], the_edge_is_slow, "locked_in"),
     "no barrier before an MX host": Fault(
-        [(mta_sts, "policy_is_current", no_barrier), (judgement, "_not_due", lambda *_: (frozenset(), []))],
+        [(domain_records, "policy_is_current", no_barrier), (judgement, "_not_due", lambda *_: (frozenset(), []))],
         a_host_is_added,
         "skipped",
         mx=("mx1", "mx2"),

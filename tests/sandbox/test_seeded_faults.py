@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pulumi
 import pytest
-from pulumi_mta_sts import judgement, mta_sts
+from pulumi_mta_sts import domain_records, judgement
 
 from mta_sts.ledger import ID_METADATA
 from sandbox.chaos.campaign import Interruption, Life, judge, prepare, run_cell
@@ -70,7 +70,7 @@ SEEDED: dict[str, tuple[list[tuple[Any, str, Any]], str, str, str]] = {
     "the policy forgets live MX hosts": ([(judgement, "retiring_hosts", nothing)], AT_ONCE, REPLACED.name, "refused"),
     "MX hosts come at once": (
         [
-            (mta_sts, "policy_is_current", no_barrier),
+            (domain_records, "policy_is_current", no_barrier),
             (judgement, "_not_due", lambda *_, **__: (frozenset(), [])),
         ],
         AT_ONCE,
@@ -123,7 +123,7 @@ def test_without_the_barrier_at_the_edge_a_sender_is_locked_in(
     assert "still serves another policy" in deploy(changed).up().errors
     assert before[0].policy_id == senders[0].deliver("example.com").policy_id
 
-    monkeypatch.setattr(mta_sts, "edge_serves", no_barrier)
+    monkeypatch.setattr(domain_records, "edge_serves", no_barrier)
     assert deploy(changed).up().ok
     senders[1].deliver("example.com")
     world.clear_faults()
