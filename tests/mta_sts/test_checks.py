@@ -1056,6 +1056,34 @@ def test_what_strangers_publish_breaks_no_form() -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "declare", "expected"),
+    [
+        ({}, False, {"stack"}),
+        ({}, True, set()),
+        (
+            {"smtp": False, "mail_hosts": [MailHost("mx1.example.com", Looked("x", "A", ("192.0.2.2",)))]},
+            True,
+            {"smtp"},
+        ),
+        ({"fetched": [], "host": Looked(HOST, "A")}, True, {"policy"}),
+        ({"sts": None, "fetched": None, "in_time": False}, True, {"record", "policy host", "policy"}),
+        ({"mx": Looked(DOMAIN, "MX", exists=False)}, True, {str(area) for area in Area} - {"record"}),
+    ],
+)
+def test_what_was_not_looked_at_did_not_pass(
+    authority: Authority, more: dict[str, Any], declare: bool, expected: set[str]
+) -> None:
+    """In JUnit it is skipped, whatever was found elsewhere."""
+    declared = resolve_domain({"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "history": [
+        history_entry("1", parse_policy(BODY), NOW, "https://elsewhere.example")]})  # fmt: skip
+    usual = {"mail_hosts": [mail_host(Session("mx1.example.com", "192.0.2.2", certificate=certificate(authority, 60)))]}
+    report = judge(seen_with(authority, **usual | more), Known({DOMAIN: declared} if declare else {}), NOW)
+    (suite,) = ET.fromstring(to_junit([report], []))  # noqa: S314  our own document
+    skipped = {case.get("name") for case in suite if case.find("skipped") is not None}
+    assert (expected, str(len(expected))) == (skipped, suite.get("skipped"))
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         (r"write `a\.b *x* <y> @z`; then *c*", r"write `a\.b *x* <y> @z`; then \*c\*"),

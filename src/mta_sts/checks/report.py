@@ -79,6 +79,8 @@ class DomainReport:
     authentic: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     smtp: dict[str, LookedHost] = field(default_factory=dict)
+    looked: frozenset[Area] = frozenset()
+    """What was looked at: where nothing of an area was, that nothing was found there is no pass."""
     seconds: float = 0.0
 
     @property

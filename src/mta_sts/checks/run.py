@@ -218,7 +218,22 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     if served:
         report.mode, report.max_age = str(served.policy.mode), served.policy.max_age
         report.policy = served.body.decode("utf-8", "replace")
+    report.looked = _looked(seen, report, declared)
     return report
+
+
+def _looked(seen: Seen, report: DomainReport, declared: DomainConfig | None) -> frozenset[Area]:
+    """Return the areas that were looked at, of which the MX hosts perhaps by the run that handed them over."""
+    looked = {
+        Area.RECORD: seen.sts is not None and not seen.sts.failure,
+        Area.HOST: bool(seen.fetched),
+        Area.POLICY: seen.served is not None,
+        Area.MX: seen.mx is not None and not seen.mx.failure,
+        Area.SMTP: report.smtp_seen is not None,
+        Area.REPORTS: seen.tlsrpt is not None and not seen.tlsrpt.failure,
+        Area.STACK: declared is not None,
+    }
+    return frozenset(area for area, was in looked.items() if was)
 
 
 def _one_fault(seen: Seen) -> Point | None:

@@ -35,6 +35,7 @@ def to_json(reports: Sequence[DomainReport], bad: Sequence[BadLine], when: datet
                 "policy": report.policy or None,
                 "mx": list(report.mx),
                 "dnssec": report.authentic,
+                "looked_at": [str(area) for area in Area if area in report.looked],
                 "points": [_plain(point) for point in report.points],
                 "history": report.history,
                 "smtp_seen": _moment(report.smtp_seen),
@@ -77,7 +78,10 @@ def to_markdown(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
 
 
 def to_junit(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
-    """Return a JUnit document: a suite for each domain, a case for each area; warnings are told, not failed."""
+    """Return a JUnit document: a suite for each domain, a case for each area; warnings are told, not failed.
+
+    An area of which nothing was looked at is skipped: it did not pass.
+    """
     root = Element("testsuites", name="mta-sts check")
     for report in reports:
         suite = SubElement(root, "testsuite", name=report.domain, time=str(report.seconds))
@@ -93,11 +97,12 @@ def to_junit(reports: Sequence[DomainReport], bad: Sequence[BadLine]) -> str:
             if wrong:
                 failure = SubElement(case, "failure", message=_line(wrong[0]), type=wrong[0].rule)
                 failure.text = "\n".join(map(_line, wrong + skipped))
-            elif skipped:
-                SubElement(case, "skipped", message="\n".join(map(_line, skipped)))
+            elif skipped or area not in report.looked:
+                SubElement(case, "skipped", message="\n".join(map(_line, skipped)) or "not looked at")
+                skips += 1
             if told:
                 SubElement(case, "system-out").text = "\n".join(map(_line, told))
-            failures, skips = failures + bool(wrong), skips + bool(skipped and not wrong)
+            failures += bool(wrong)
         suite.attrib |= {"tests": str(len(Area)), "failures": str(failures), "errors": "0", "skipped": str(skips)}
     if bad:
         suite = SubElement(
