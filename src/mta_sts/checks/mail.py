@@ -16,12 +16,13 @@ from mta_sts.names import is_address, name_problem
 from mta_sts.policy import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from mta_sts.checks.lookup import Reach
     from mta_sts.checks.observe import MailHost, Seen
     from mta_sts.checks.smtp import Session
+    from mta_sts.domain_config import DomainConfig
     from mta_sts.policy import Policy
 
 _NO_TLS = (*NOTHING_BACK, SmtpCause.SILENT, SmtpCause.NOT_TALKING)
@@ -46,11 +47,10 @@ def severity(mode: Mode | None) -> Kind:
     return Kind.ERROR if mode is Mode.ENFORCE else Kind.WARNING
 
 
-def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None, managed: Collection[str] = ()) -> Iterator[Point]:
-    """Judge MX records against a policy (RFC 8461 §4.1): the one that is served, or is to be; None where not known.
-
-    `managed` are hosts whose MX record the stack makes: that one is missing is drift.
-    """
+def judge_mx(
+    seen: Seen, mode: Mode | None, policy: Policy | None, declared: DomainConfig | None = None
+) -> Iterator[Point]:
+    """Judge MX records against a policy (RFC 8461 §4.1): the one that is served, or is to be; None where not known."""
     if seen.mx is None:
         return
     if seen.mx.failure:
@@ -77,7 +77,7 @@ def judge_mx(seen: Seen, mode: Mode | None, policy: Policy | None, managed: Coll
     unusable = [host for host in hosts if name_problem(host)]
     yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
     named = [host for host in hosts or [seen.domain] if host not in unusable]
-    yield from _coverage(seen.domain, named, policy, kind, managed)
+    yield from _coverage(seen.domain, named, policy, kind, declared)
     for host in seen.mail_hosts or ():
         if host.name not in unusable and not nowhere:
             yield from _address(host, kind)
@@ -99,16 +99,19 @@ def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
 
 
 def _coverage(
-    domain: str, hosts: list[str], policy: Policy | None, kind: Kind, managed: Collection[str]
+    domain: str, hosts: list[str], policy: Policy | None, kind: Kind, declared: DomainConfig | None
 ) -> Iterator[Point]:
     if policy is None or policy.mode is Mode.NONE:
         return
+    # That an MX record is missing that the stack makes is drift.
+    managed = {entry.host for entry in declared.mx} if declared and declared.manage_mx else ()
     patterns = policy.mx
     for host in hosts:
         if not any(mx_matches(pattern, host) for pattern in patterns):
+            mend = f"declare it in `mx` of {domain}" if declared else f"add `mx: {host}` to the policy with a new id"
             message = (
                 f"MX host {host} matches no pattern of the policy ({', '.join(patterns[:6])}), so senders that enforce "
-                f"it do not use the host; add `mx: {host}` to the policy with a new id, or delete the MX record"
+                f"it do not use the host; {mend}, or delete the MX record"
             )
             yield Point(Area.MX, kind, "mx-not-covered", domain, message)
     for pattern in patterns:

@@ -174,7 +174,6 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     found = {host.name: mail.looked_host(host, weight, now, reach) for host in hosts}
     stale = [*drift.judge_id(seen, identifier, declared.history if declared else ())] if own else []
     body = stale or [*memory.judge_body(seen, versions, identifier, now, declared=declared is not None)]
-    managed = {entry.host for entry in declared.mx} if declared and declared.manage_mx else ()
     policy = seen.served.policy if seen.served else None
     wrong_file = bool(stale) or "former-policy-served" in {point.rule for point in body}
     if wrong_file:
@@ -185,7 +184,7 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
         *host.judge_host(seen, now, reach),
         *(() if wrong_file else host.judge_policy(seen)),
         *body,
-        *mail.judge_mx(seen, mode, policy, managed),
+        *mail.judge_mx(seen, mode, policy, declared),
         *(point for one in hosts for point in mail.judge_smtp(one, weight, now, reach)),
         *mail.blocked(seen, reach),
         *records.judge_reports(seen, declared=declared is not None and bool(declared.reports)),
