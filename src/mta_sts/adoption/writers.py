@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from mta_sts.adoption.plan import Adoption, Step
 
 _NEW_ID_WORDS = "The second update publishes this record; until then the one of today stays"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what other readers of YAML take for a number, and PyYAML does not: the id 12e3 is 12000 to Pulumi."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[0-9]+[eE][0-9]+\Z|0o[0-7]+\Z"), list("0123456789")
+)
 
 
 def to_document(adoption: Adoption) -> dict[str, Any]:
@@ -83,7 +93,9 @@ def to_text(adoption: Adoption) -> str:
     lines = [f"# Moving {adoption.observed.domain} in", "", *_today(adoption), "", *_findings(adoption)]
     if adoption.config is not None:
         lines += ["", "## Stack configuration", "", "An entry of `mta-sts:domains` (stacks/schema.json):", ""]
-        lines += _fenced("yaml", yaml.safe_dump([adoption.config], sort_keys=False, allow_unicode=True, width=110))
+        lines += _fenced(
+            "yaml", yaml.dump([adoption.config], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+        )
         lines += ["", *_notes(adoption)]
     if adoption.imports is not None:
         lines += [
