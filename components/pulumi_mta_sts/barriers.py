@@ -62,7 +62,7 @@ def edge_serves(
     async def look(args: pulumi.ResourceHookArgs) -> None:
         name = str(await pulumi.Output.from_input(target).future())
         inputs: Any = args.new_inputs or {}
-        if judged.versions:
+        if judged.published:
             due = await forgotten(name, str(inputs["zoneId"]))
             await _until(due, config.wait_limit, f"{held_up}: caches may still lead to the former policy host")
         deadline = outside().now() + config.wait_limit
@@ -128,7 +128,7 @@ def policy_is_current(hook_name: str, judged: Judged, opts: pulumi.ResourceOptio
     provider = provider_for(dns.PACKAGE, opts)
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
-        if not judged.versions:
+        if not judged.published:
             return
         inputs: Any = args.new_inputs or {}
         name = f"_mta-sts.{config.domain}"

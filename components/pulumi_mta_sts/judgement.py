@@ -117,6 +117,11 @@ class Judged:
     """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
 
     @property
+    def published(self) -> bool:
+        """Whether senders may hold a policy; where the bucket can't be read, the record tells."""
+        return bool(self.versions) or self.live_id is not None
+
+    @property
     def versions_after(self) -> Sequence[PolicyVersion]:
         """The policies served so far, and before them the one that this update publishes if it is another."""
         return versions_after(self.versions, self.policy_id, self.metadata, self.body)
@@ -480,7 +485,7 @@ def _judge_domain(
     expected = {one.host: one for one in needed(versions=after, live_id=id_after)}
     kept, notes = _kept(config, live_mx, needed(versions=versions, live_id=live_id), expected)
     findings += notes
-    if versions:
+    if versions or live_id is not None:
         not_due, waits = _not_due(config, new_mx, after, id_after)
         held_back |= not_due
         findings += waits

@@ -79,6 +79,19 @@ def test_a_new_mx_host_waits_for_the_old_ttl_at_the_first_attempt_and_at_each_re
     assert [HOUR + FETCH_SECONDS, HOUR + FETCH_SECONDS - 900] == waits
 
 
+@pytest.mark.parametrize(
+    ("live_id", "expected"), [(LiveId("new", NOW - 100, HOUR), [HOUR + FETCH_SECONDS - 100]), (None, [])]
+)
+def test_a_new_mx_host_waits_for_the_record_where_the_bucket_can_not_be_read(
+    world: World, waits: list[float], live_id: LiveId | None, expected: list[float]
+) -> None:
+    """What was served is not known then; only where no record is, nobody holds a policy."""
+    shown = live_id or LiveId("new", NOW, HOUR)
+    judged = replace(planned(shown, "new"), versions=(), live_id=live_id, metadata={ID_METADATA: "new"})
+    run_hook(world, judged, shown)
+    assert expected == waits
+
+
 def test_a_new_mx_host_is_refused_while_the_record_shows_another_id(world: World, waits: list[float]) -> None:
     """As with `--target` on the MX record alone: senders would not know a policy that lists it, however old that is."""
     old = LiveId("old", NOW - 90 * DAY, 300)

@@ -137,6 +137,18 @@ def test_everything_at_once_does_not_hold_it_up(world: World) -> None:
     assert "mode: testing" in deploy(world, lambda: MtaSts("mail", BRAKE))["mail-policy"].inputs["content"]
 
 
+@pytest.mark.parametrize("mode", ["enforce", "testing"])
+def test_without_the_ledger_an_mx_host_waits_for_the_record(world: World, mode: str) -> None:
+    """It shows since a minute ago the policy that lists the host: not every sender knows that, whoever is let go."""
+    both = SERVED.replace("max_age", "mx: mx2.example.com\nmax_age")
+    live(world, both, ago=60)
+    denied(world)
+    change = BRAKE | {"mode": mode, "mx": [MX1, MX2], "max_age": 1_209_600, "wait_limit": 0}
+    run = deploy(world, lambda: MtaSts("mail", change))
+    assert "mail-mx-mx2.example.com" not in run
+    assert any("mx2.example.com: not added to DNS in this update" in warning for warning in run.warnings)
+
+
 def test_an_mx_that_was_added_by_hand_is_left_alone(world: World) -> None:
     """Somebody helped himself before: the record is neither made a second time nor taken over."""
     live(world)
