@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,9 +57,17 @@ class Network:
         return found
 
     def tls_context(self) -> ssl.SSLContext:
-        """Return a client context that trusts the public roots, or only those of `--ca-file`."""
+        """Return a client context that trusts the public roots, or only those of `--ca-file`.
+
+        Raises ValueError where the machine has no roots: every certificate would look wrong.
+        """
         from mta_sts.fetch import tls_context  # noqa: PLC0415  heavy: only when a host is asked
 
+        if self.ca_file is None and not _has_roots():
+            raise ValueError(
+                "this machine has no trusted roots, so every certificate would look wrong; install them "
+                "(ca-certificates), or give --ca-file FILE"
+            )
         return tls_context(self.ca_file)
 
 
@@ -106,6 +115,16 @@ def _server(text: str) -> tuple[str, int]:
         return str(ipaddress.ip_address(address)), number
     except ValueError:
         raise ValueError(f"--resolver {text!r}: give an address, such as 192.0.2.1 or [2001:db8::1]:53") from None
+
+
+def _has_roots() -> bool:
+    import ssl  # noqa: PLC0415  heavy: only when a host is asked
+
+    paths = ssl.get_default_verify_paths()
+    # Windows keeps them elsewhere.
+    return (
+        sys.platform == "win32" or paths.cafile is not None or bool(paths.capath and any(Path(paths.capath).iterdir()))
+    )
 
 
 def _check_roots(file: Path) -> None:

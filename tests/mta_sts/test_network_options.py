@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,6 +50,20 @@ def test_each_resolver_is_asked_and_none_of_the_machine() -> None:
         (server.address, server.port) for server in both.resolver().nameservers
     ]
     assert ["192.0.2.9"] == [server.address for server in both.resolver(("192.0.2.9", 53)).nameservers]
+
+
+@pytest.mark.parametrize("folder", [None, "empty"])
+def test_a_machine_without_roots_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str | None
+) -> None:
+    """Else every certificate of the world would be blamed."""
+    here = str(tmp_path) if folder else None
+    paths = ssl.get_default_verify_paths()._replace(cafile=None, capath=here)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+    with pytest.raises(ValueError, match="no trusted roots"):
+        network().tls_context()
+    (tmp_path / "root.pem").write_text("")
+    assert folder is None or network().tls_context()
 
 
 def test_a_port_map_counts_for_host_address_and_port(tmp_path: Path) -> None:
