@@ -137,8 +137,8 @@ results = st.builds(
     details,
 )
 versions = st.builds(
-    lambda organization, number, day, result, signer: summary.record(
-        Report(organization, number, day, day, (result,), (), f"{number}.json", signer), ()
+    lambda organization, number, day, result, signer: Report(
+        organization, number, day, day, (result,), (), f"{number}.json", signer
     ),
     st.sampled_from(["A", "a"]),
     st.just("1"),
@@ -183,12 +183,12 @@ def test_whatever_versions_there_are_no_failure_is_lost_and_nothing_unsigned_cha
     found = summed(records)
     assert document(found) == document(summed(shuffled))
     assert {
-        (result[1], each[0], entry[1].casefold(), entry[3])
+        (result[1], each[0], entry.organization.casefold(), entry.first_day)
         for entry in records
-        for result in entry[5]
+        for result in entry.policies
         for each in result[6]
     } == failed(found)
-    signed = [entry for entry in records if entry[8]]
+    signed = [entry for entry in records if entry.signer]
     assert fine(summed(signed or records)) == fine(found)
 
 

@@ -20,7 +20,7 @@ from mta_sts.reports.containers import Context, Limits, Unreadable
 from mta_sts.reports.origin import OriginCheck
 from mta_sts.reports.parse import clean
 from mta_sts.reports.sources import Work, map_ahead, pieces, work_through
-from mta_sts.reports.summary import PARTITIONS, Spill, Summary, partition_records, record, written_partitions
+from mta_sts.reports.summary import PARTITIONS, Spill, Summary, about, partition_records, written_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -178,11 +178,11 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
             unreadable.append(_printable(item))
             return
         found += 1
-        entry = record(item, domains)
-        if entry is None:
+        wanted = about(item, domains) if domains else item
+        if wanted is None:
             other_domains += 1
         else:
-            keep(entry)
+            keep(wanted)
 
     context = Context(options.limits, options.origin if options.origin.active else None)
     files = work_through(work, context, emit)

@@ -34,23 +34,23 @@ _MAX_DAYS = 31
 _LENGTH = struct.Struct("<I")
 
 Record = tuple[Any, ...]
-"""What is kept of one report: its identity and the plain values of a Report, policies of other domains left out."""
+"""The values of a Report in its order, policies of other domains left out."""
 
 
-def record(report: Report, domains: Collection[str]) -> Record | None:
-    """Return what to keep of a report, or None where it is about other domains than those asked for.
+def about(report: Report, domains: Collection[str]) -> Report | None:
+    """Return a report without policies of other domains than these, or None where there are no others.
 
     A policy without a domain is kept: it may be about any.
     """
-    policies = report.policies
-    if domains:
-        policies = tuple([policy for policy in policies if policy[0] in domains or not policy[0]])
-        if not policies:
-            return None
-        report = report._replace(policies=policies)
-    # Two policy domains under one id are two reports of a sender that reuses its ids.
-    about = policies[0][0] if len(policies) == 1 else " ".join(sorted({policy[0] for policy in policies}))
-    return (f"{report.organization.casefold()}\0{report.report_id}\0{about}", *report)
+    policies = tuple([policy for policy in report.policies if policy[0] in domains or not policy[0]])
+    return report._replace(policies=policies) if policies else None
+
+
+def _identity(entry: Record) -> str:
+    """Return what copies of a report share; two policy domains under one id are two reports of a careless sender."""
+    organization, report_id, _, _, policies, _, _, _ = entry
+    domains = policies[0][0] if len(policies) == 1 else " ".join(sorted({policy[0] for policy in policies}))
+    return f"{organization.casefold()}\0{report_id}\0{domains}"
 
 
 class Spill:
@@ -95,7 +95,8 @@ class Spill:
     def _pack(self) -> None:
         partitions: dict[int, list[Record]] = defaultdict(list)
         for entry in self._records:
-            partitions[crc32(entry[0].encode(errors="replace")) % PARTITIONS].append(entry)
+            # Of named tuples marshal knows nothing.
+            partitions[crc32(_identity(entry).encode(errors="replace")) % PARTITIONS].append(tuple(entry))
         self._records = []
         self.absorb({partition: [marshal.dumps(records)] for partition, records in partitions.items()})
 
@@ -156,9 +157,10 @@ class Tally:
     def add(self, successful: int, failed: int, failed_unknown: int, reports: int = 1) -> None:
         """Count more sessions in."""
         self.successful += successful
-        self.failed += failed
-        self.failed_unknown += failed_unknown
         self.reports += reports
+        if failed or failed_unknown:
+            self.failed += failed
+            self.failed_unknown += failed_unknown
 
     def merge(self, other: Tally) -> None:
         """Count another tally in."""
@@ -319,11 +321,12 @@ class Summary:
         single: dict[str, Record] = {}
         several: dict[str, dict[Record, Record]] = {}
         for entry in records:
-            known = single.setdefault(entry[0], entry)
+            identity = _identity(entry)
+            known = single.setdefault(identity, entry)
             if known is entry:
                 continue
             self.duplicates += 1
-            copies = several.setdefault(entry[0], {_version(known): known})
+            copies = several.setdefault(identity, {_version(known): known})
             version = _version(entry)
             # Copies that say the same are one, and it is the same one whatever came first.
             copies[version] = min(copies.get(version, entry), entry)
@@ -342,15 +345,15 @@ class Summary:
             self._count(each, digest, failures_only=True)
         first = counted[0]
         for each in (*counted[1:], *others):
-            if each[3:6] != first[3:6]:
+            if each[2:5] != first[2:5]:
                 self.conflict_count += 1
-                self.conflicts.append(Conflict(first[1], first[2], clean(first[7], 1024), clean(each[7], 1024)))
+                self.conflicts.append(Conflict(first[0], first[1], clean(first[6], 1024), clean(each[6], 1024)))
 
     def _count(self, entry: Record, digest: bool, *, failures_only: bool = False) -> None:
         # Sums are looked up by plain tuples, which equal named ones: naming takes longer than adding up.
-        _, organization, _, first_day, last_day, policies, warnings, name, signer = entry
+        organization, _, first_day, last_day, policies, warnings, name, signer = entry
         if digest:
-            self.digests.append(sha256(orjson.dumps(entry[:6])).digest())
+            self.digests.append(sha256(orjson.dumps((_identity(entry), *entry[:5]))).digest())
         for warning in warnings:
             self._warn(warning, 1, clean(name, 1024))
         reports = 0 if failures_only else 1
@@ -380,7 +383,7 @@ class Summary:
 
 def _version(entry: Record) -> Record:
     """Return what makes copies of a report the same: days, policies and who signed."""
-    return (*entry[3:6], entry[8])
+    return (*entry[2:5], entry[7])
 
 
 def _versions(copies: Iterable[Record]) -> tuple[list[Record], list[Record]]:
@@ -392,20 +395,20 @@ def _versions(copies: Iterable[Record]) -> tuple[list[Record], list[Record]]:
     """
     ranked = sorted(copies, key=_rank, reverse=True)
     whole: dict[str, Record] = {}
-    for copy in [copy for copy in ranked if copy[8]] or ranked:
-        whole.setdefault(copy[8], copy)
-    known = {copy[3:6] for copy in whole.values()}
-    others = {copy[3:6]: copy for copy in ranked if copy[3:6] not in known}
+    for copy in [copy for copy in ranked if copy[7]] or ranked:
+        whole.setdefault(copy[7], copy)
+    known = {copy[2:5] for copy in whole.values()}
+    others = {copy[2:5]: copy for copy in ranked if copy[2:5] not in known}
     return list(whole.values()), list(others.values())
 
 
 def _rank(entry: Record) -> tuple[Any, ...]:
     """Order versions of a report: the worst one first, whatever came first."""
-    policies = entry[5]
+    policies = entry[4]
     unknown = sum(policy[5] for policy in policies)
     failed = sum(policy[4] for policy in policies)
     successful = sum(policy[3] for policy in policies)
-    return (unknown, failed, -successful, repr(entry[3:]))
+    return (unknown, failed, -successful, repr(entry[2:]))
 
 
 def _first(values: set[str], count: int) -> set[str]:
