@@ -25,6 +25,8 @@ class Serving:
 
     policies: Sequence[Policy] = ()
     problems: Sequence[str] = ()
+    unknown: bool = False
+    """Whether nobody could tell us where it is: others may reach it."""
 
 
 def served_now(configs: Sequence[DomainConfig]) -> dict[str, Serving]:
@@ -69,15 +71,18 @@ def move_findings(moves: Sequence[Move]) -> dict[str, Finding]:
     nothing, that does no harm; there, and for the brake, `barriers.edge_serves` waits out the old address.
     """
     served = _look_at([move.domain for move in moves])
-    return {move.domain: _move_finding(move, served[move.domain].policies) for move in moves}
+    return {move.domain: _move_finding(move, served[move.domain]) for move in moves}
 
 
-def _move_finding(move: Move, served: Sequence[Policy]) -> Finding:
+def _move_finding(move: Move, serving: Serving) -> Finding:
     host, ttl = f"mta-sts.{move.domain}", dns.effective_ttl(move.record.ttl)
     moving = (
         f"{host} leads to {move.record.content} and moves to {move.target or 'a policy host that is yet to be made'}"
     )
-    others = [policy for policy in served if meaning(policy) != meaning(move.policy)]
+    if serving.unknown and not move.braking:
+        message = f"{moving}, and what it serves now can't be told ({'; '.join(serving.problems)}): run it again"
+        return Finding("policy-host-unread", "host", message)
+    others = [policy for policy in serving.policies if meaning(policy) != meaning(move.policy)]
     if not others or (move.braking and others[0].mode is Mode.ENFORCE):
         message = f"{moving}; keep the former host until {ttl} s after that, some senders are led there until then"
         return Finding("policy-host-moves", "host", message, Severity.WARNING)
@@ -147,7 +152,7 @@ async def _look(domain: str) -> Serving:
     try:
         addresses = await outside().addresses(f"mta-sts.{domain}")
     except of_dns.DNSException as error:
-        return Serving(problems=[" ".join(str(error).split())])
+        return Serving(problems=[" ".join(str(error).split())], unknown=True)
     context = tls_context(outside().ca_file)
     answers = await asyncio.gather(
         *(

@@ -65,7 +65,7 @@ _STRICTNESS = (Mode.NONE, Mode.TESTING, Mode.ENFORCE)
 _AFTER_RETRACTION = "publish `mode: none` first"
 LEDGER_UNREAD = frozenset({"ledger-unreadable", "ledger-account", "ledger-credentials"})
 """Findings that say why the policies served so far are not known."""
-_UNPROVED = LEDGER_UNREAD | {"history-lost", "clock-behind", "ledger-out-of-order", "zone-unread"}
+_UNPROVED = LEDGER_UNREAD | {"history-lost", "clock-behind", "ledger-out-of-order", "zone-unread", "policy-host-unread"}
 """Findings that say nothing against a change, only that it can't be judged."""
 
 

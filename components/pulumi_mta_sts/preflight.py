@@ -50,7 +50,8 @@ async def _sessions(host: str) -> list[Session]:
     try:
         addresses = await outside().mail_addresses(host)
     except of_dns.DNSException as error:
-        return [Session(host, host, SmtpCause.NO_CONNECTION, " ".join(str(error).split()))]
+        detail = f"its addresses can't be looked up: {' '.join(str(error).split())} Run it again"
+        return [Session(host, host, SmtpCause.NO_CONNECTION, detail)]
     context = tls_context(outside().ca_file)
     return await asyncio.gather(*(start_session(host, address, port, context) for address, port in addresses))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from dns.resolver import NoNameservers
 from pulumi_mta_sts import JudgedHost, MtaSts, former_host, judge
 from pulumi_mta_sts.former_host import Serving
+from pulumi_mta_sts.outside import outside, use
 
 from mta_sts import parse_policy
 from tests.components.mocked import STATE, TARGET, World, deploy, refusal
@@ -79,6 +82,25 @@ def test_a_move_with_the_same_policy_goes_on(world: World, former: Callable[...,
     (said,) = [warning for warning in run.warnings if "policy-host-moves" in warning]
     assert "keep the former host until 300 s after that" in said
     assert TARGET == run["mail-policy-host"].inputs["content"]
+
+
+def test_a_host_whose_name_can_not_be_looked_up_does_not_move(
+    world: World, former: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SERVFAIL is not "served by nobody": others may be led there, and get another policy. The brake goes on."""
+    look = former_host._look
+    former(SERVED)
+    monkeypatch.setattr(former_host, "_look", look)
+
+    async def servfail(_: str) -> list[tuple[str, int]]:
+        raise NoNameservers
+
+    use(replace(outside(), addresses=servfail))
+    message, paths = refusal(world, lambda: MtaSts("mail", OTHER))
+    assert ["host"] == paths
+    assert "[policy-host-unread]" in message
+    assert "override:" in message
+    deploy(world, lambda: MtaSts("mail", ENFORCED | {"mode": "testing"}))
 
 
 def test_one_address_that_serves_another_policy_is_enough(world: World, former: Callable[..., list[str]]) -> None:

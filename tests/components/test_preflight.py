@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dns.resolver import NoNameservers
 from pulumi_mta_sts import JudgedHost, judge
+from pulumi_mta_sts.outside import outside, use
 
 from mta_sts.checks.smtp import SmtpCause
 from mta_sts.fetch import FetchCause
@@ -81,6 +84,21 @@ def test_a_host_without_address_is_refused(world: World) -> None:
     """Senders would wait for it."""
     world.mail_hosts["mx2.example.com"] = ()
     assert "mx2.example.com has no address" in refused(world)[0]
+
+
+def test_a_host_whose_name_can_not_be_looked_up_is_refused(world: World) -> None:
+    """SERVFAIL is no missing address; it may be this machine's resolver, so somebody's word counts here too."""
+
+    async def servfail(_: str) -> list[tuple[str, int]]:
+        raise NoNameservers
+
+    use(replace(outside(), mail_addresses=servfail))
+    message, paths = refused(world)
+    assert ["domains[0].mx"] * 2 == paths
+    assert "mx2.example.com can't be looked at from here (its addresses can't be looked up: " in message
+    assert "Run it again" in message
+    assert "has no address" not in message
+    assert warnings(world, mx=[entry | {"checked": "by hand, yesterday"} for entry in MX])
 
 
 @pytest.mark.parametrize("changed", [{"mode": "testing"}, {"manage_mx": False}])

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox.test_main_job import GOOGLE
+from tests.sandbox.clouds import Clouds
+from tests.sandbox.test_main_job import GOOGLE, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +81,31 @@ def test_no_permission_to_read_is_no_empty_world(
     """Where live records or served policies can't be read the change is refused, with what to grant."""
     world.fault("api", call, "denied")
     assert named in refused(deploy(GOOGLE))
+
+
+def test_what_can_not_be_proved_is_refused(
+    world: World, deploy: Callable[..., Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that went back and versions out of order are said together, with the way out; and so is a lost bucket."""
+    made = deploy(OWN).up()
+    assert made.ok, made.errors
+    seen, now, s3 = world.timeline(), world.now(), Clouds(world).s3
+    bucket, key = made.outputs["policy_bucket"], "example.com/.well-known/mta-sts.txt"
+    stands = s3.get_object(Bucket=bucket, Key=key)
+    noted = stands["Metadata"] | {"sts-live": f"{'a' * 32} {now + 864_000:.0f} 300"}
+    s3.put_object(Bucket=bucket, Key=key, Body=stands["Body"].read(), Metadata=noted, ContentType=stands["ContentType"])
+    change = OWN | {"max_age": 604_800}
+    with monkeypatch.context() as patched:
+        patched.setattr(world, "now", lambda: now - 3600)
+        said = refused(deploy(change))
+    assert "set the clock, then run again" in said
+    assert "delete the wrong versions" in said
+    assert "override:" in said
+
+    listed = s3.list_object_versions(Bucket=bucket)
+    for one in listed["Versions"]:
+        s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+    s3.delete_bucket(Bucket=bucket)
+    assert "Give the bucket that served it" in refused(deploy(change))
+    records = [event for event in world.timeline()[len(seen) :] if event["kind"] != "policy"]
+    assert [] == records
