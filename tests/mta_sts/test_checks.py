@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import dns.exception
+import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
@@ -638,6 +639,24 @@ def test_a_zone_that_no_server_of_its_own_serves_is_called_lame(
         (point,) = judge(seen, Known(), NOW).points
         assert ("error", "dns-lame", DOMAIN) == (point.kind, point.rule, point.path)
         assert f"({', '.join(word.format(DOMAIN) for word in words)})" in point.message
+
+
+@pytest.mark.parametrize(("lost", "problem"), [(0, ""), (1, ""), (2, "gives no answer")])
+def test_one_lost_packet_makes_no_name_server_silent(monkeypatch: pytest.MonkeyPatch, lost: int, problem: str) -> None:
+    """UDP loses some; a server is asked again."""
+    sent: list[float] = []
+
+    async def udp(query: dns.message.Message, _address: str, limit: float, _port: int) -> Any:
+        sent.append(limit)
+        if len(sent) <= lost:
+            raise dns.exception.Timeout
+        answer = dns.message.make_response(query)
+        answer.flags |= dns.flags.AA
+        return answer, False
+
+    monkeypatch.setattr("dns.asyncquery.udp_with_fallback", udp)
+    said = asyncio.run(Dns(Network((("127.0.0.1", 9),)))._ask("ns.test", "192.0.2.3", DOMAIN, "MX"))
+    assert (problem, min(lost + 1, 2)) == (said.problem, len(sent))
 
 
 def test_servers_that_do_answer_are_not_called_lame(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import dns.resolver
 from mta_sts.network_options import DNS_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from mta_sts.network_options import Network
 
@@ -33,8 +34,8 @@ _LONGEST_CHAIN = 24
 """CNAME records that are followed to tell a long chain from a circle."""
 _AT_ONCE = 6
 """Questions in flight for one domain: each has a socket of its own, and many systems allow 1,024 files."""
-_SERVER_LIMIT = 3.0
-"""Seconds for one question to one name server."""
+_SERVER_LIMITS = (1.5, 3.0)
+"""Seconds for one question to one name server, first and again: a packet may get lost."""
 _MOST_PARENTS = 4
 """Servers of the zone above that are asked, one after the other, to whom a zone is delegated."""
 _domain_gate: ContextVar[asyncio.Semaphore] = ContextVar("domain_gate")
@@ -255,19 +256,14 @@ class Dns:
             servers = await self.shared("delegation", zone, lambda: self._delegation(zone))
         else:
             servers = await self.shared("servers", zone, lambda: self._servers(named))
-        asked = [
-            self._ask(server, address, name, kind)
-            for server, one in servers
-            for address in one.values
-            for name, kind in questions
-        ]
+        asked = [self._ask_all(server, address, questions) for server, one in servers for address in one.values]
         name, kind = questions[0]
         homeless = [
             Said(server, "", name, kind, problem="has no address in DNS")
             for server, one in servers
             if not one.values and not one.failure
         ]
-        said = await asyncio.gather(*asked)
+        said = [one for answers in await asyncio.gather(*asked) for one in answers]
         if lost:  # the zone above was heard, so silence is these servers' own
             said = [replace(one, unreached=one.unreached and self.reach.no_route(one.address)) for one in said]
         return [*homeless, *said]
@@ -316,8 +312,17 @@ class Dns:
         query = dns.message.make_query(name, kind, flags=0)
         port = self._network.port(server, address, DNS_PORT)
         async with self._gate:
-            answer, _ = await dns.asyncquery.udp_with_fallback(query, address, _SERVER_LIMIT, port)
-        return answer
+            for limit in _SERVER_LIMITS[:-1]:
+                with contextlib.suppress(dns.exception.Timeout):
+                    return (await dns.asyncquery.udp_with_fallback(query, address, limit, port))[0]
+            return (await dns.asyncquery.udp_with_fallback(query, address, _SERVER_LIMITS[-1], port))[0]
+
+    async def _ask_all(self, server: str, address: str, questions: Sequence[tuple[str, str]]) -> list[Said]:
+        """Return what one address of a server says to each question; a silent one is asked the first alone."""
+        first = await self._ask(server, address, *questions[0])
+        if first.unreached:
+            return [replace(first, name=name, kind=kind) for name, kind in questions]
+        return [first, *await asyncio.gather(*(self._ask(server, address, *question) for question in questions[1:]))]
 
     async def _ask(self, server: str, address: str, name: str, kind: str) -> Said:
         try:
