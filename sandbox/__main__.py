@@ -217,7 +217,10 @@ def destroy(options: argparse.Namespace) -> int:
     return 1
 
 
-_AFTER_DESTROY = "MX records that were declared stay in DNS; `make down` throws the whole sandbox away"
+_AFTER_DESTROY = (
+    "MX records that were declared stay in DNS: their domains' `adopt: true` takes them in again, `make down` throws "
+    "the whole sandbox away"
+)
 _PROTECTED = re.compile(r'resource "\S+::(\S+)" cannot be deleted\s+because it is protected[^"]*? state unprotect \S+')
 """The engine's words, with a way out that would take the protection off while senders need it."""
 
@@ -273,7 +276,7 @@ def down(options: argparse.Namespace) -> int:
     from sandbox.world.client import World  # noqa: PLC0415
 
     folder: Path = options.folder.resolve()
-    if not folder.exists():
+    if not folder.exists() or [entry.name for entry in folder.iterdir()] == ["last-timeline.jsonl"]:
         _say("No sandbox here")
         return 0
     _end_engine(folder)

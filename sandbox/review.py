@@ -170,4 +170,4 @@ def _only(found: Review, domain: str) -> Review:
 
 def _alike(text: str) -> str:
     """Return a page without what is another in each run: ids and dates."""
-    return re.sub(r"\b[a-z0-9]{32}\b|\d{4}-\d\d-\d\d \d\d:\d\d", "…", text)
+    return re.sub(r"\b[a-z0-9]{32}\b|\d{4}-\d\d-\d\d[ T]\d\d:\d\d", "…", text)

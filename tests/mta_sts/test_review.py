@@ -22,7 +22,7 @@ from mta_sts.review.unread import Unread
 from mta_sts.review.verdict import DomainReview, Grade, Review, review
 from mta_sts.review.writers import to_json, to_text
 from mta_sts.safety import Change, Harm, Kind, Step, World, prove, replay
-from sandbox.review import UnexpectedError, expect, write_comments
+from sandbox.review import EXAMPLE, UnexpectedError, _alike, expect, write_comments
 from tests.mta_sts.small_plans import (
     CACHING_OPTIMIZED,
     DAY,
@@ -133,6 +133,14 @@ def test_what_has_to_be_right_first_stands_first() -> None:
     ] == [act.text for act in domain.way_out[:3]]
     assert [act.at for act in domain.way_out] == sorted(act.at for act in domain.way_out)
     assert DAY == domain.way_out[2].at
+
+
+def test_the_example_is_not_written_anew_for_its_dates_and_ids() -> None:
+    """Each run of `make review` has others, in two forms."""
+    page = EXAMPLE.read_text(encoding="utf-8")
+    later = re.sub(r"\d\d:\d\d( UTC|\+00:00)", r"23:59\1", re.sub(r"-\d\d(?=[ T]\d\d:)", "-31", page))
+    assert page != later
+    assert _alike(page) == _alike(later)
 
 
 @pytest.mark.parametrize("name", USUAL)

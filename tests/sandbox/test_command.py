@@ -199,7 +199,7 @@ def test_a_deletion_that_stops_says_what_stays_and_until_when(
         "The deletion stopped at example.com-sts-record:",
         "example.com-sts-record is protected",
         "Deleted: a",
-        "MX records that were declared stay in DNS; `make down` throws the whole sandbox away",
+        commands._AFTER_DESTROY,
         "example.com stays while senders may hold its policy: 2026-12-01T00:00+00:00",
     ] == capsys.readouterr().err.strip().splitlines()
 
