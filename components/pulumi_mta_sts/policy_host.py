@@ -82,6 +82,7 @@ class PolicyHost(pulumi.ComponentResource):
         bucket_name, hosted = judged.bucket, judged.zone_ids
         super().__init__("mta-sts:index:PolicyHost", name, {}, opts)
         child = pulumi.ResourceOptions(parent=self)
+        kept = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=judged.protected))
         tags = args.get("tags")
 
         bucket = aws.s3.Bucket(
@@ -90,7 +91,7 @@ class PolicyHost(pulumi.ComponentResource):
             # The history in it ends with the bucket: nothing else may delete a version.
             force_destroy=True,
             tags=tags,
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=judged.protected)),
+            opts=kept,
         )
         settings = _bucket_settings(name, bucket, child)
         validation = _certificate(name, hosted, tags, child, opts)
@@ -99,8 +100,9 @@ class PolicyHost(pulumi.ComponentResource):
             f"{name}-bucket-policy",
             bucket=bucket.id,
             policy=pulumi.Output.all(bucket.arn, distribution.arn).apply(lambda arns: bucket_policy(*arns)),
-            # S3 refuses a policy that arrives while public access is being blocked (OperationAborted).
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=settings)),
+            # S3 refuses a policy that arrives while public access is being blocked (OperationAborted). Protected, it
+            # keeps all of the host: the engine deletes nothing that it depends on.
+            opts=pulumi.ResourceOptions.merge(kept, pulumi.ResourceOptions(depends_on=settings)),
         )
 
         self.bucket_name = bucket_name

@@ -322,10 +322,22 @@ def test_a_domain_taken_from_the_list_is_served_while_its_enforce_policy_may_be_
     assert any("old.example.com is no longer listed" in line for line in run.warnings)
 
 
+def test_all_of_a_host_is_kept_while_an_enforce_policy_may_be_held(world: World) -> None:
+    """Other stacks have the records: what is protected depends on all the rest, so the engine deletes nothing of it."""
+    serves(world, "example.com", "enforce")
+    run = host(world, DOMAINS)
+    behind, found = [name for name, each in run.registered.items() if each.protect], set()
+    assert {"host-bucket", "host-bucket-policy"} == set(behind)
+    while behind:
+        found.add(name := behind.pop())
+        behind += run[name].dependencies - found
+    assert run.registered.keys() - {"host"} == found
+
+
 def test_a_bucket_with_testing_policies_alone_is_not_protected(world: World) -> None:
     """What no sender relies on can be destroyed at once."""
     serves(world, "example.com", "testing")
-    assert not host(world, DOMAINS)["host-bucket"].protect
+    assert not [name for name, each in host(world, DOMAINS).registered.items() if each.protect]
 
 
 def in_state(world: World, *domains: str) -> None:
