@@ -86,6 +86,20 @@ def test_an_id_that_looks_like_a_number_stays_text(identifier: str) -> None:
     assert (f"'{identifier}'" if number else identifier) == line.partition(": ")[2]
 
 
+def test_one_fault_of_many_is_one_finding() -> None:
+    """A zone that can't be looked up, and a host that fails the same way at each address."""
+    lost = {field: replace(getattr(OWN_SERVER, field), problem=f"{field} X can't be looked up (SERVFAIL)")
+            for field in ("sts", "tlsrpt", "host", "mx")}  # fmt: skip
+    (found,) = plan(replace(OWN_SERVER, **lost)).findings
+    assert ("dns-unreadable", "example.com") == (found.rule, found.path)
+    assert found.message.startswith("nothing of example.com can be looked up (SERVFAIL); ")
+    assert ["dns-unreadable"] * 3 == rules(plan(replace(OWN_SERVER, **lost | {"mx": OWN_SERVER.mx})))
+    addresses = ["192.0.2.1", "192.0.2.2"]
+    hanging = [Served(each, problem=Finding("fetch-timeout", "", f"x at {each} gave no answer")) for each in addresses]
+    found, *_ = [one for one in plan(replace(OWN_SERVER, served=hanging)).findings if one.rule == "fetch-timeout"]
+    assert "192.0.2.1, 192.0.2.2: x gave no answer" == found.message
+
+
 def test_a_domain_that_is_not_there_is_the_one_finding() -> None:
     """There is nothing to plan."""
     gone = replace(OWN_SERVER, mx=Looked("example.com", exists=False), zone="", name_servers=[])

@@ -20,6 +20,8 @@ from mta_sts.records import (
 if TYPE_CHECKING:
     from mta_sts.adoption.observe import Looked, Observed
 
+_LOOKED_UP = 4
+"""Names that a plan can't do without: those of `Observed.unreadable`."""
 _CLOUDFLARE = (".ns.cloudflare.com", ".foundationdns.com", ".foundationdns.net", ".foundationdns.org")
 
 
@@ -29,7 +31,11 @@ def faults(observed: Observed) -> list[Finding]:
         message = "the DNS server that is asked gives no answer at all, so nothing is known; give another by --resolver"
         return [Finding("resolver-silent", observed.domain, message)]
     if observed.unreadable:
-        way_out = "what can't be seen can't be moved: look again later"
+        way_out = f"what can't be seen can't be moved: `mta-sts check {observed.domain}` says more"
+        reasons = {one.problem.rpartition("(")[2] for one in observed.unreadable}
+        if len(observed.unreadable) == _LOOKED_UP and len(reasons) == 1:
+            message = f"nothing of {observed.domain} can be looked up ({reasons.pop()}; {way_out}"
+            return [Finding("dns-unreadable", observed.domain, message)]
         return [Finding("dns-unreadable", one.name, f"{one.problem}; {way_out}") for one in observed.unreadable]
     if not observed.mx.exists:
         message = "there is no such domain in DNS (NXDOMAIN); correct the name, or the delegation at the parent zone"
@@ -151,11 +157,12 @@ def _host(observed: Observed) -> list[Finding]:
             )
             return [Finding("policy-host-without-address", name, message)]
         return []
-    findings = [
-        Finding(one.problem.rule, name, f"{one.address}: {one.problem.message}")
-        for one in observed.served
-        if one.problem
-    ]
+    broken: dict[tuple[str, str], list[str]] = {}
+    for one in observed.served:
+        if one.problem:
+            told = one.problem.message.replace(f" at {one.address}", "")
+            broken.setdefault((one.problem.rule, told), []).append(one.address)
+    findings = [Finding(rule, name, f"{', '.join(at)}: {told}") for (rule, told), at in broken.items()]
     fetched = [one.fetched for one in observed.served if one.fetched]
     if not fetched and findings:
         message = (
