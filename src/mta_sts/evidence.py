@@ -12,7 +12,7 @@ import json
 import re
 from collections import defaultdict
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from hashlib import file_digest, sha256
@@ -189,34 +189,11 @@ def _digest(path: str) -> str:
 def _evidence(
     domain: str, body: bytes, summary: Summary, explanations: Sequence[Explanation], vouching: Vouching | None
 ) -> dict[str, Any]:
-    counted = Group()
-    not_counted: dict[str, int] = defaultdict(int)
-    kinds: dict[tuple[str, str, str], _Kind] = {}
-    seen: set[str] = set()
-    for key, group in sorted(summary.groups.items()):
-        # A policy without a domain may be about ours: its successes prove nothing, its failures count.
-        label = _label(key, content_id(body)) if key.domain else "no domain named"
-        if label == "this body" and (key.signed or vouching):
-            counted.merge(deepcopy(group))  # merging takes the other's parts over
-        elif group.tally.successful:
-            not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
-        # Unsigned ones stand apart: a forged failure must not make a fixed one look as if it went on.
-        about = label if key.signed else f"{label}, unsigned"
-        for failure, tally in group.failures.items():
-            kind = kinds.setdefault((failure.result_type, failure.mx, about), _Kind(tally.first_day))
-            kind.add(failure.organization, tally)
-        if label == "this body":
-            seen.update(group.days)
+    told = _told_of(summary, content_id(body), vouched=vouching is not None)
+    counted = told.counted
     days = sorted(day for day, tally in counted.days.items() if tally.successful)
     first = days[0] if days else ""
-    failures, used = [], set()
-    for (result_type, mx, label), kind in sorted(kinds.items()):
-        # What failed before anybody spoke of this body is about something else; where nobody does, nothing is.
-        if kind.tally.last_day < min(seen, default=""):
-            continue
-        found = [item for item in explanations if item.covers(result_type, mx, kind.tally.last_day)]
-        used.update(found)
-        failures.append({"result_type": result_type, "mx": mx, "policy": label, **kind.plain(), **_explained(found)})
+    failures, used = _failures(told, explanations)
     unreadable = [item for item in explanations if item.result_type == UNREADABLE and summary.unreadable]
     used.update(unreadable)
     _check_used(domain, explanations, used)
@@ -251,7 +228,7 @@ def _evidence(
             for who, sender in sorted(counted.senders.items())
         ],
         "failures": failures,
-        "not_counted": dict(sorted(not_counted.items())),
+        "not_counted": dict(sorted(told.not_counted.items())),
         "origin": {
             "method": summary.origin,
             "vouched": {"name": vouching.name, "reason": vouching.reason} if vouching else None,
@@ -267,6 +244,49 @@ def _evidence(
             "unreadable_explained": unreadable[0].reason if unreadable else None,
         },
     }
+
+
+@dataclass(slots=True)
+class _Told:
+    """What reports tell of one body: successes that count and that don't, failures by kind, and the days."""
+
+    counted: Group = field(default_factory=Group)
+    not_counted: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    kinds: dict[tuple[str, str, str], _Kind] = field(default_factory=dict)
+    days: set[str] = field(default_factory=set)
+
+
+def _told_of(summary: Summary, identifier: str, *, vouched: bool) -> _Told:
+    """Sort what reports tell by the body that it is about, and by who stands for it."""
+    told = _Told()
+    for key, group in sorted(summary.groups.items()):
+        # A policy without a domain may be about ours: its successes prove nothing, its failures count.
+        label = _label(key, identifier) if key.domain else "no domain named"
+        if label == "this body" and (key.signed or vouched):
+            told.counted.merge(deepcopy(group))  # merging takes the other's parts over
+        elif group.tally.successful:
+            told.not_counted[f"{label}, unsigned" if label == "this body" else label] += group.tally.successful
+        # Unsigned ones stand apart: a forged failure must not make a fixed one look as if it went on.
+        about = label if key.signed else f"{label}, unsigned"
+        for failure, tally in group.failures.items():
+            kind = told.kinds.setdefault((failure.result_type, failure.mx, about), _Kind(tally.first_day))
+            kind.add(failure.organization, tally)
+        if label == "this body":
+            told.days.update(group.days)
+    return told
+
+
+def _failures(told: _Told, explanations: Sequence[Explanation]) -> tuple[list[dict[str, Any]], set[Explanation]]:
+    """Return the failures that count, and the explanations that are of any use."""
+    failures, used = [], set()
+    for (result_type, mx, label), kind in sorted(told.kinds.items()):
+        # What failed before anybody spoke of this body is about something else; where nobody does, nothing is.
+        if kind.tally.last_day < min(told.days, default=""):
+            continue
+        found = [item for item in explanations if item.covers(result_type, mx, kind.tally.last_day)]
+        used.update(found)
+        failures.append({"result_type": result_type, "mx": mx, "policy": label, **kind.plain(), **_explained(found)})
+    return failures, used
 
 
 def _label(key: GroupKey, wanted: str) -> str:

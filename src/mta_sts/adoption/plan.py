@@ -325,8 +325,7 @@ def _steps(
     course.add(
         "Second update: the name moves, then the id",
         "`mta-sts` leads to the new host, then `_mta-sts` shows a new id. Whichever host a sender asks, it gets the "
-        "same "
-        "policy, so it does not matter who still has the old address.",
+        "same policy, so it does not matter who still has the old address.",
         "pulumi up",
         f"mta-sts check {domain}",
     )
@@ -343,8 +342,7 @@ def _steps(
         course.add(
             "End the old host, not before this date",
             f"Resolvers may lead senders there for {observed.host.ttl} s more, and a fetch takes its time. Until "
-            "then it "
-            "serves the same policy.",
+            "then it serves the same policy.",
             *_endings(observed),
             after=observed.host.ttl + FETCH_SECONDS,
         )
@@ -354,8 +352,7 @@ def _steps(
     ends = moved + timedelta(seconds=observed.sts.ttl + FETCH_SECONDS + held)
     last = (
         f"Senders may hold today's policy (max_age {held} s) until then. Changes before that are judged against it; "
-        "MX hosts "
-        "that it needs stay."
+        "MX hosts that it needs stay."
     )
     course.now = max(course.now, ends)
     course.add("Take `history` out of the stack file", last, "remove `history` and `adopt` from the entry")
