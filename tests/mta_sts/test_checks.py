@@ -713,6 +713,29 @@ def test_a_former_file_under_the_present_id_is_the_one_fault(
     assert ("`epoch`" if declare else "publish a new id") in point.message
 
 
+def test_a_file_that_a_hand_put_into_the_bucket_is_a_wrong_one(authority: Authority) -> None:
+    """The newest version, and not one that was published: its id is that of the one before."""
+    declared = resolve_domain({"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600})
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={MADE};",), ttl=300)
+    known = Known({DOMAIN: declared}, versions={DOMAIN: [version(FORMER, MADE), version(BODY, MADE)]})
+    (point,) = judge(seen_with(authority, FORMER, sts=sts), known, NOW).points
+    assert "id-not-of-body" == point.rule
+
+
+@pytest.mark.parametrize("remembered", [True, False])
+def test_a_record_that_is_behind_the_file_is_the_one_fault(authority: Authority, remembered: bool) -> None:
+    """An update between file and record, or one that ended there: no edge is to blame."""
+    before = f"{content_id(FORMER)}12345678"
+    declared = {"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600}
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={before};",), ttl=300)
+    versions = {DOMAIN: [version(BODY, MADE), version(FORMER, before)]} if remembered else {}
+    (point,) = judge(
+        seen_with(authority, sts=sts), Known({DOMAIN: resolve_domain(declared)}, versions=versions), NOW
+    ).points
+    assert ("error", "id-behind", f"_mta-sts.{DOMAIN}") == (point.kind, point.rule, point.path)
+    assert "wait for its TTL" in point.message
+
+
 @pytest.mark.parametrize("bodies", [(FORMER, BODY), (BODY, FORMER)])
 def test_the_address_that_serves_another_file_is_named(authority: Authority, bodies: tuple[bytes, bytes]) -> None:
     """Whichever comes first: the id says which file is meant."""

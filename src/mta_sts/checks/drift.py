@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mta_sts.checks.observe import Seen
     from mta_sts.domain_config import DomainConfig
     from mta_sts.ledger import PolicyVersion
+    from mta_sts.policy import Policy
 
 _AUTOMATIC_TTL = 300
 """Seconds that Cloudflare's 1, automatic, means."""
@@ -23,13 +24,23 @@ UP = "see `pulumi preview --refresh`, then `pulumi up --refresh`"
 """The way out where what stands is not what the stack declares; without a refresh the engine sees nothing of it."""
 
 
-def judge_id(seen: Seen, identifier: str, history: Sequence[PolicyVersion]) -> Iterator[Point]:
+def judge_id(
+    seen: Seen, identifier: str, history: Sequence[PolicyVersion], meant: Policy | None = None
+) -> Iterator[Point]:
     """Judge whether the served file is the one that the record's id stands for; for ids that this product made.
 
-    What a domain that is being adopted has in its `history` was made by others, and stands for nothing.
+    What a domain that is being adopted has in its `history` was made by others, and stands for nothing. `meant` is the
+    policy that was published last, or is declared: where that is served, it is the record that is behind.
     """
     theirs = not is_own_id(identifier) or identifier in {one.metadata.get(ID_METADATA) for one in history}
     if seen.served is None or theirs or identifier.startswith(content_id(seen.served.body)):
+        return
+    if seen.served.policy == meant:
+        message = (
+            f"the file is the one that is meant, and the record still shows id {identifier}, which stands for another: "
+            f"an update is going on or was interrupted, or a hand changed it; wait for its TTL, else {UP}"
+        )
+        yield Point(Area.STACK, Kind.ERROR, "id-behind", f"_mta-sts.{seen.domain}", message)
         return
     message = (
         f"the file that is served is not the one that id {identifier} stands for, so an edge serves an old file or "

@@ -11,6 +11,7 @@ from mta_sts.checks.observe import mx_hosts
 from mta_sts.checks.records import fresh_id
 from mta_sts.checks.report import Area, Kind, LookedHost, Point
 from mta_sts.history import check_history, history_entry
+from mta_sts.identifier import content_id
 from mta_sts.ledger import FETCH_SECONDS, LiveId, PolicyVersion, held_policies
 from mta_sts.matching import mx_matches
 from mta_sts.policy import Mode
@@ -142,7 +143,19 @@ def next_history(
 
 def policy_of(versions: Sequence[PolicyVersion], identifier: str) -> Policy | None:
     """Return the policy that an id was last known for, None where nobody knows it."""
-    return next((one.policy for one in versions if one.id == identifier and one.policy is not None), None)
+    found = [one for one in versions if one.id == identifier and one.policy is not None]
+    own = [one for one in found if _published(one)]
+    return next((one.policy for one in own or found), None)
+
+
+def last_published(versions: Sequence[PolicyVersion]) -> Policy | None:
+    """Return the policy that was last published with an id of its own."""
+    return next((one.policy for one in versions if _published(one)), None)
+
+
+def _published(version: PolicyVersion) -> bool:
+    """Whether a version was put there by the stack; one by hand has the id of another, or none."""
+    return version.body is not None and version.id.startswith(content_id(version.body))
 
 
 def judge_body(

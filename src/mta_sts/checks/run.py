@@ -172,10 +172,12 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     own = declared is not None or known.own_ids
     hosts = [host for host in seen.mail_hosts or () if host.addresses.values or host.addresses.failure]
     found = {host.name: mail.looked_host(host, weight, now, reach) for host in hosts}
-    stale = [*drift.judge_id(seen, identifier, declared.history if declared else ())] if own else []
-    body = stale or [*memory.judge_body(seen, versions, identifier, now, declared=declared is not None)]
+    stated = declared.history if declared else ()
+    last = memory.last_published(known.versions.get(domain, ())) or (declared.policy if declared else None)
+    by_id = [*drift.judge_id(seen, identifier, stated, last)] if own else []
+    body = by_id or [*memory.judge_body(seen, versions, identifier, now, declared=declared is not None)]
     policy = seen.served.policy if seen.served else None
-    wrong_file = bool(stale) or "former-policy-served" in {point.rule for point in body}
+    wrong_file = bool({"id-not-of-body", "former-policy-served"} & {point.rule for point in body})
     if wrong_file:
         # What it says is not to be blamed on anything else.
         policy = memory.policy_of(versions, identifier) or (declared.policy if declared else None)
@@ -203,7 +205,7 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
         message = "STARTTLS and certificates of the MX hosts were NOT checked, as asked; run it without --no-smtp"
         points.append(Point(Area.SMTP, Kind.NOTE, "smtp-not-asked-for", "", message))
     if declared:
-        points += drift.judge_drift(seen, declared, policy=not stale)
+        points += drift.judge_drift(seen, declared, policy=not wrong_file)
     if not seen.in_time:
         message = f"not everything was seen within {DOMAIN_LIMIT:g} s; run again, and see which of its servers hangs"
         points.append(Point(Area.RECORD, Kind.SKIPPED, "out-of-time", domain, message))
