@@ -202,15 +202,31 @@ def test_trap_10_a_fetch_error_of_one_sender_stops_enforce(tmp_path: Path) -> No
     assert finding.path == "sts-policy-fetch-error"
 
 
-def test_trap_11_days_sessions_and_senders_are_all_needed(tmp_path: Path) -> None:
-    """Many sessions on few days, or of one sender, are not enough, and silence is not clean."""
-    (tmp_path / "a.eml").write_bytes(signed(report(policy(successful=10**6), day="2026-03-01")))
-    (tmp_path / "b.eml").write_bytes(signed(report(policy(successful=10**6), day="2026-03-08")))
-    assert ["evidence-few-days", "evidence-few-organizations"] == rules(judge(build(tmp_path)))
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    (empty / "other.eml").write_bytes(signed(report(policy(domain="other.example"))))
-    assert ["evidence-no-reports"] == rules(judge(build(empty)))
+@pytest.mark.parametrize(
+    ("rule", "seen"),
+    [
+        ("evidence-few-days", {SENDERS: ["2026-03-01", "2026-03-08"]}),
+        ("evidence-few-sessions", {SENDERS[:1]: days(8), SENDERS[1:]: ["2026-03-01"]}),
+        ("evidence-few-organizations", {SENDERS[:1]: days(8)}),
+    ],
+)
+def test_trap_11_days_sessions_and_senders_are_all_needed(
+    tmp_path: Path, rule: str, seen: dict[tuple[str, ...], list[str]]
+) -> None:
+    """Two of the three, however large, never stand for the third."""
+    sessions = 1 if rule == "evidence-few-sessions" else 10**6
+    for senders, at in seen.items():
+        for sender in senders:
+            for day in at:
+                document = report(policy(successful=sessions), day=day, organization=sender)
+                (tmp_path / f"{day}-{sender}.eml").write_bytes(signed(document, sender))
+    assert [rule] == rules(judge(build(tmp_path)))
+
+
+def test_trap_11_silence_is_not_clean(tmp_path: Path) -> None:
+    """Reports about other domains are none."""
+    (tmp_path / "other.eml").write_bytes(signed(report(policy(domain="other.example"))))
+    assert ["evidence-no-reports"] == rules(judge(build(tmp_path)))
 
 
 def test_trap_12_nothing_unsigned_makes_it_pass(tmp_path: Path) -> None:
