@@ -13,11 +13,19 @@ if TYPE_CHECKING:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; raises OSError.
+    """Write a file whole or not at all; raises OSError that names this file.
 
     A file that is there keeps its permissions; a new one gets what the umask leaves.
     """
     beside = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}")
+    try:
+        _write_beside(beside, path, text)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _write_beside(beside: Path, path: Path, text: str) -> None:
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -553,6 +553,15 @@ def test_only_a_testing_body_can_be_proved(tmp_path: Path) -> None:
             build_evidence(DOMAIN, text, [str(tmp_path)], origin=OriginCheck())
 
 
+def test_a_file_about_another_mode_is_no_evidence(tmp_path: Path) -> None:
+    """A whole file, digest and all, about a body that was not in testing proves nothing."""
+    clean_week(tmp_path)
+    evidence = build(tmp_path)
+    evidence["body"]["policy"] = [line.replace("testing", "enforce") for line in evidence["body"]["policy"]]
+    evidence["digest"] = evidence_digest(evidence)
+    assert ["evidence-not-testing"] == rules(judge(evidence))
+
+
 def test_the_same_reports_give_the_same_file(tmp_path: Path) -> None:
     """Nothing of time, order or place is in it."""
     clean_week(tmp_path)

@@ -201,6 +201,8 @@ WRONG = [
     ["x", "--domain", "not a domain"],
     ["x", "--jobs", "-1"],
     ["x", "--max-size", "0"],
+    ["x", "--trust-authserv", ""],
+    ["x", "--trust-authserv", "mx.example.com 1"],
     ["s3://"],
     ["x", "-o", "/dev/null/x"],
 ]
@@ -208,9 +210,20 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_a_wrong_call_exits_with_64_and_a_word(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Usage errors are told apart from unreadable reports."""
+    """Usage errors are told apart from unreadable reports, and name what was given."""
     assert main(["reports", *arguments]) == 64
-    assert "mta-sts reports: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "mta-sts reports: " in error
+    assert arguments[-1] in error
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the place that was given, and nothing is left beside it."""
+    (tmp_path / "r.json").write_bytes(data(report()))
+    (tmp_path / "folder").mkdir()
+    assert main(["reports", str(tmp_path / "r.json"), "-o", str(tmp_path / "folder")]) == 64
+    assert f"mta-sts reports: {tmp_path / 'folder'}: " in capsys.readouterr().err
+    assert {"r.json", "folder"} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("form", [[], ["--csv"], ["--html"], ["--json"]])

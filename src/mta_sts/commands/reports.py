@@ -50,7 +50,6 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     origin.add_argument(
         "--trust-authserv",
         metavar="HOST",
-        default="",
         help="believe the DKIM results that this mail host put on top of each mail (Authentication-Results, RFC 8601)",
     )
     origin.add_argument(
@@ -106,6 +105,9 @@ def origin_of(options: argparse.Namespace) -> OriginCheck:
         raise ValueError(f"--jobs {options.jobs}: give a number of processes, 0 for one a core")
     if options.max_size < 1:
         raise ValueError(f"--max-size {options.max_size}: give at least 1 MiB")
+    trusted = options.trust_authserv
+    if trusted is not None and len(trusted.split()) != 1:
+        raise ValueError(f"--trust-authserv {trusted!r}: give the name that your mail host notes (mx.example.com)")
     for given in options.places:
         place, _ = stated(given)
         if place.startswith("s3://"):
@@ -115,7 +117,7 @@ def origin_of(options: argparse.Namespace) -> OriginCheck:
 
         if find_spec("dkim") is None:
             raise ValueError("--dkim needs the package dkimpy: install it, or use --trust-authserv HOST")
-    return OriginCheck(options.trust_authserv, options.dkim)
+    return OriginCheck(trusted or "", options.dkim)
 
 
 def _written(plain: dict[str, Any], form: str) -> str:
