@@ -7,8 +7,10 @@ import base64
 import gzip
 import json
 import random
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date, timedelta
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +27,14 @@ FAILURES = ("certificate-expired", "certificate-host-mismatch", "starttls-not-su
 DOMAINS = 20
 DAYS = 30
 FORMS = ("json.gz", "eml", "mbox")
-MAILS_A_FILE = 1000
+TOGETHER = 1000
+"""Reports in one folder or mbox file."""
 
 
-def reports(count: int) -> Iterator[dict[str, Any]]:
+def reports(numbers: range) -> Iterator[dict[str, Any]]:
     """Yield reports: 20 domains, 30 days, four senders; one in five with failures."""
-    chance = random.Random(8460)  # noqa: S311  the same corpus every time
-    for number in range(count):
+    chance = random.Random(8460 + numbers.start)  # noqa: S311  the same corpus every time
+    for number in numbers:
         name, domain, contact = SENDERS[number % len(SENDERS)]
         day = date(2026, 3, 1) + timedelta(days=chance.randrange(DAYS))
         target = f"example{chance.randrange(DOMAINS)}.com"
@@ -99,34 +102,33 @@ def as_mail(report: dict[str, Any], content: bytes) -> bytes:
 
 
 def write(folder: Path, count: int, form: str) -> Path:
-    """Write that many reports below a folder, 1000 in each folder or mbox file, unless they are there."""
+    """Write that many reports below a folder, unless they are there, on all cores; progress goes to stderr."""
     target = folder / f"{form}-{count}"
     if (target / ".complete").exists():
         return target
-    if form == "mbox":
-        _write_mbox(target, count)
-    else:
-        _write_files(target, count, form)
+    target.mkdir(parents=True, exist_ok=True)
+    parts = [range(start, min(start + TOGETHER, count)) for start in range(0, count, TOGETHER)]
+    with ProcessPoolExecutor() as pool:
+        for done, part in enumerate(pool.map(partial(_write_part, target, form), parts), 1):
+            if done % 100 == 0 or done == len(parts):
+                print(f"{part.stop:,} of {count:,} reports written ({form})", file=sys.stderr)
     (target / ".complete").touch()
     return target
 
 
-def _write_files(target: Path, count: int, form: str) -> None:
-    for number, report in enumerate(reports(count)):
-        place = target / f"{number // 1000:04}"
-        if number % 1000 == 0:
-            place.mkdir(parents=True, exist_ok=True)
+def _write_part(target: Path, form: str, numbers: range) -> range:
+    place = target / f"{numbers.start // TOGETHER:04}"
+    if form == "mbox":
+        with place.with_suffix(".mbox").open("wb") as file:
+            for report in reports(numbers):
+                mail = as_mail(report, _compressed(report))
+                file.write(b"From reports@sender.example Sun Mar  1 04:00:00 2026\n" + mail + b"\n")
+        return numbers
+    place.mkdir(exist_ok=True)
+    for number, report in zip(numbers, reports(numbers), strict=True):
         content = _compressed(report)
         (place / f"{number}.{form}").write_bytes(content if form == "json.gz" else as_mail(report, content))
-
-
-def _write_mbox(target: Path, count: int) -> None:
-    target.mkdir(parents=True, exist_ok=True)
-    mails = (as_mail(report, _compressed(report)) for report in reports(count))
-    for number in range(0, count, MAILS_A_FILE):
-        with (target / f"{number // MAILS_A_FILE:04}.mbox").open("wb") as file:
-            for mail in islice(mails, MAILS_A_FILE):
-                file.write(b"From reports@sender.example Sun Mar  1 04:00:00 2026\n" + mail + b"\n")
+    return numbers
 
 
 def _compressed(report: dict[str, Any]) -> bytes:
