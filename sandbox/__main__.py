@@ -175,8 +175,12 @@ def where(options: argparse.Namespace) -> int:
 def fault(options: argparse.Namespace) -> int:
     """Let something misbehave until `mend`, `down`, or the end of the world's process."""
     with _world(options) as world:
+        hosts = world.endpoints.mx
+        if options.place == "mail" and options.name not in hosts:
+            raise SandboxError(f"no MX host {options.name} here; there are {', '.join(hosts)}")
         world.fault(options.place, options.name, options.kind)
         world.detach()
+    _say(f"{options.name}: {options.kind} from now on; `python -m sandbox mend` ends it")
     return 0
 
 
@@ -193,6 +197,7 @@ def mend(options: argparse.Namespace) -> int:
     with _world(options) as world:
         world.clear_faults()
         world.detach()
+    _say("Every fault has ended")
     return 0
 
 

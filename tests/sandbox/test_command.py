@@ -18,6 +18,7 @@ from mta_sts import resolve_domain
 from mta_sts.sender import Delivery
 from mta_sts.sender import Outcome as Became
 from mta_sts.stack_file import declared_domains
+from sandbox import SandboxError
 from sandbox import __main__ as commands
 from sandbox.__main__ import _failed, _progress, _published, _undelivered, _warn, main
 from sandbox.deployment import Outcome, Step, _note, _refusals, engine_processes
@@ -202,6 +203,14 @@ def test_a_deletion_that_stops_says_what_stays_and_until_when(
         commands._AFTER_DESTROY,
         "example.com stays while senders may hold its policy: 2026-12-01T00:00+00:00",
     ] == capsys.readouterr().err.strip().splitlines()
+
+
+def test_a_fault_of_a_host_that_is_not_there_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A typing error is named with the hosts that there are."""
+    known = SimpleNamespace(endpoints=SimpleNamespace(mx={"mx1.example.com": {}}))
+    monkeypatch.setattr(commands, "_world", lambda _: contextlib.nullcontext(known))
+    with pytest.raises(SandboxError, match=r"no MX host mx1\.example here; there are mx1\.example\.com"):
+        commands.fault(SimpleNamespace(place="mail", name="mx1.example", kind="expired"))  # type: ignore[arg-type]
 
 
 def test_what_the_engine_refuses_is_said_once() -> None:
