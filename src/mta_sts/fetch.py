@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from dataclasses import dataclass
 from enum import StrEnum
@@ -135,7 +136,9 @@ async def _get(
         reason = getattr(error, "reason", "") or str(error) or "the connection was closed"
         raise FetchError(domain, FetchCause.TLS, f"{where}: the TLS handshake failed ({reason})") from error
     except OSError as error:
-        raise FetchError(domain, FetchCause.UNREACHABLE, f"{where}: no connection ({error})") from error
+        # asyncio words some of them itself, with the address.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise FetchError(domain, FetchCause.UNREACHABLE, f"{where}: no connection ({reason})") from error
     try:
         certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         connection = h11.Connection(h11.CLIENT)

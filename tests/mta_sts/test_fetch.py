@@ -188,6 +188,7 @@ def test_nobody_there_is_named(authority: Authority) -> None:
         with pytest.raises(FetchError) as caught:
             fetch_policy("example.com", "127.0.0.1", bound.getsockname()[1], context=tls_context(authority.ca_file))
     assert FetchCause.UNREACHABLE is caught.value.cause
+    assert "(Connection refused)" in str(caught.value)
 
 
 @pytest.mark.parametrize(
