@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import math
 import os
 import random
 import zipfile
@@ -11,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -355,16 +357,23 @@ def test_spilled_to_disk_or_not_the_sums_are_the_same(tmp_path: Path, monkeypatc
     assert whole == read_all(*names)
 
 
-def test_several_processes_give_the_same_sums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in other processes is added up to the same document."""
+@pytest.mark.parametrize(("seconds", "pools"), [(0, 1), (math.inf, 0)])
+def test_several_processes_give_the_same_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, pools: int
+) -> None:
+    """Work in other processes is added up to the same document; what is read soon is read without them."""
     write(tmp_path, *(report(day=day) for day in days(40)))
     (tmp_path / "broken.json").write_bytes(b"{")
     alone = read_all(tmp_path)
     monkeypatch.setattr(sources, "BATCH", 4)
+    monkeypatch.setattr(collect_module, "_ALONE", seconds)
+    pool = Mock(side_effect=collect_module._pool)
+    monkeypatch.setattr(collect_module, "_pool", pool)
     seen: list[Progress] = []
     together = document(collect([str(tmp_path)], Options(jobs=2), seen.append))
     assert alone == together
     assert Progress(41, 40) == seen[-1]
+    assert pools == pool.call_count
 
 
 class Bucket:

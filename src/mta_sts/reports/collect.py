@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta_sts.findings import Finding, MtaStsError
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from mta_sts.reports.parse import Report
 
-_WORTH_A_PROCESS = 4
-"""Pieces of work below which starting processes takes longer than the work."""
+_ALONE = 0.25
+"""Seconds of reading before other processes are started: as long as it takes until they can read."""
 _PARTITIONS_A_TASK = 16
 _OBJECTS_A_COLLECTION = 200_000
 _AHEAD = 4
@@ -98,21 +99,24 @@ def _collect_into(
     with tempfile.TemporaryDirectory(prefix="mta-sts-reports-") as name, ExitStack() as stack:
         folder = Path(name)
         work = _work(places, summary, options.limits.document)
-        first = list(islice(work, _WORTH_A_PROCESS))
         jobs = options.jobs or _cores()
-        pool = None
-        if jobs > 1 and len(first) == _WORTH_A_PROCESS:
-            # "spawn" is the one start method that is safe beside threads, on every system.
-            pool = stack.enter_context(
-                ProcessPoolExecutor(
-                    jobs, get_context("spawn"), initializer=gc.set_threshold, initargs=(_OBJECTS_A_COLLECTION,)
-                )
-            )
         spill = Spill(folder, "main")
-        # In this process what is read goes straight there; another one hands it over.
-        read = partial(_read, folder=folder, options=options, into=None if pool else spill)
-        mapper = _mapper(pool, jobs)
-        _read_all(mapper(read, chain(first, work)), spill, summary, progress)
+        mapper: Callable[..., Iterator[Any]] = map
+
+        def results() -> Iterator[_Done]:
+            nonlocal mapper
+            # In this process what is read goes straight into the spill; another one hands it over.
+            alone_until = monotonic() + _ALONE
+            for piece in work:
+                yield _read(piece, folder=folder, options=options, into=spill)
+                if jobs > 1 and monotonic() >= alone_until:
+                    break
+            more = list(islice(work, 1))
+            if more:
+                mapper = partial(map_ahead, stack.enter_context(_pool(jobs)), _AHEAD * jobs)
+                yield from mapper(partial(_read, folder=folder, options=options, into=None), chain(more, work))
+
+        _read_all(results(), spill, summary, progress)
         _sum_up_all(spill, folder, options, summary, mapper)
 
 
@@ -157,12 +161,11 @@ def _work(places: Iterable[str], summary: Summary, limit: int) -> Iterator[Work]
             yield item
 
 
-def _mapper(pool: ProcessPoolExecutor | None, jobs: int) -> Callable[..., Iterator[Any]]:
-    """Return a `map` that runs in the pool, if there is one, and takes items only a little ahead of results."""
-    if pool is None:
-        return map
-
-    return partial(map_ahead, pool, _AHEAD * jobs)
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    # "spawn" is the one start method that is safe beside threads, on every system.
+    return ProcessPoolExecutor(
+        jobs, get_context("spawn"), initializer=gc.set_threshold, initargs=(_OBJECTS_A_COLLECTION,)
+    )
 
 
 def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> _Done:
