@@ -16,13 +16,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sandbox import SandboxError
 from sandbox.engine import find_engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pulumi import automation
 
@@ -97,7 +98,8 @@ class Outcome:
 class Deployment:
     """A stack of the sandbox. `program` is a function, or a folder whose `__main__.py` is run.
 
-    With `policy_pack`, a folder with a PulumiPolicy.yaml, every preview and update is judged by it.
+    With `policy_pack`, a folder with a PulumiPolicy.yaml, every preview and update is judged by it; `environment` are
+    variables for the engine, beside those of the sandbox.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Deployment:
         stack: str = "sandbox",
         config: Path | None = None,
         policy_pack: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         from pulumi import automation  # noqa: PLC0415  heavy
 
@@ -119,7 +122,7 @@ class Deployment:
         for name in ("backend", "pulumi-home", "work"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         engine = find_engine()
-        self._environment = _environment(folder, engine, world)
+        self._environment = _environment(folder, engine, world) | dict(environment)
         # Everything that the engine and the program read comes from here, nothing of the person's clouds.
         os.environ.clear()
         os.environ.update(self._environment)
@@ -220,6 +223,29 @@ class Deployment:
         """Remove the locks of runs that are no more: `_only_one` has made sure that none goes on."""
         for lock in (self._world.folder / "backend" / ".pulumi" / "locks").rglob("*.json"):
             lock.unlink()
+
+
+NO_CHECKPOINTS = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
+"""The engine writes its state once, at the end, not around every step: for a stack that nobody kills."""
+
+
+@contextlib.contextmanager
+def standing_providers(world: World) -> Iterator[dict[str, str]]:
+    """Run the providers of a world; with these variables an engine uses them, and starts none of its own.
+
+    For a stack of many updates: a provider takes longer to start than most updates take it.
+    """
+    names = ("aws", "cloudflare")
+    with contextlib.ExitStack() as running:
+        ports = []
+        for name in names:
+            command = [sys.executable, "-m", f"sandbox.providers.{name}"]
+            environment = {**world.environment(), "PATH": os.defpath, "PYTHONPATH": str(ROOT)}
+            started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            process = running.enter_context(started)
+            running.callback(process.terminate)
+            ports.append(process.stdout.readline().strip() if process.stdout else "")
+        yield {"PULUMI_DEBUG_PROVIDERS": ",".join(map(":".join, zip(names, ports, strict=True)))}
 
 
 @contextlib.contextmanager

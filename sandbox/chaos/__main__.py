@@ -112,16 +112,14 @@ class Campaign:
         for done in preparing:
             done.result()
         jobs: dict[Future[list[Life]], str] = {}
-        for number, (interruption, followed_by) in enumerate(self._cells()):
+        for number, (interruption, follow) in enumerate(self._cells()):
             folder = self._folder / f"cell-{number}"
-            job = self._pool.submit(run_cell, ours, folder, interruption, followed_by, self._changes)
-            jobs[job] = f"{interruption}, then {followed_by}"
-        for followed_by in ("nothing", "a roll-back"):
-            folder = self._folder / f"control-{followed_by.replace(' ', '-')}"
-            job = self._pool.submit(
-                run_cell, control, folder, Interruption(), followed_by, self._controlled, control=True
-            )
-            jobs[job] = f"{_CONTROL}{followed_by}"
+            job = self._pool.submit(run_cell, ours, folder, interruption, follow, self._changes)
+            jobs[job] = f"{interruption}, then {' or '.join(follow)}"
+        follow = ("nothing", "a roll-back")
+        folder = self._folder / "cell-control"
+        job = self._pool.submit(run_cell, control, folder, Interruption(), follow, self._controlled, control=True)
+        jobs[job] = f"{_CONTROL}{' or '.join(follow)}"
         for update, step in () if self._short else KILLS:
             folder = self._folder / f"kill-{update}-{step}"
             job = self._pool.submit(run_kill, one, folder, update, step, self._killed)
@@ -129,18 +127,21 @@ class Campaign:
         for number, job in enumerate(as_completed(jobs), 1):
             self._note(job, f"{number}/{len(jobs)}", jobs[job])
 
-    def _cells(self) -> Iterator[tuple[Interruption, str]]:
+    def _cells(self) -> Iterator[tuple[Interruption, Sequence[str]]]:
+        nothing, at_once, late, back = FOLLOWED_BY
         if self._short:
-            yield Interruption(2), "a retry at once"
-            yield Interruption(3), "a roll-back"
+            yield Interruption(2), [at_once]
+            yield Interruption(3), [back]
             return
         for interruption in INTERRUPTIONS:
-            following: tuple[str, ...] = FOLLOWED_BY
+            follow: Sequence[str] = FOLLOWED_BY
             if not interruption.call:
-                following = FOLLOWED_BY[2:]  # there is nothing to retry: what is held back comes with time
+                follow = [late, back]  # there is nothing to retry: what is held back comes with time
             elif interruption.call > _USUAL_CALLS or interruption.kind == "host":
-                following = FOLLOWED_BY[:2]  # few domains have so many calls, or change the host
-            yield from ((interruption, what) for what in following)
+                follow = [nothing, at_once]  # few domains have so many calls, or change the host
+            elif interruption.kind != "denied" or interruption.update > 1:
+                follow = [nothing, at_once, back]
+            yield interruption, follow
 
     def _note(self, job: Future[list[Life]], number: str, what: str) -> None:
         try:

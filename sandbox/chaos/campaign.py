@@ -1,7 +1,8 @@
-"""Run the campaign: a cell is one place of interruption and what follows, for all changes at once.
+"""Run the campaign: a cell is one place of interruption and all that may follow, for all changes at once.
 
 A cell deploys every domain's change in one update that goes on after errors; a fault stops each domain at the same
-step of its own. The world and the state before the change are made once and copied.
+step of its own. The world and the state before the change are made once and copied; so are those after the
+interruption, for each that follows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mta_sts.sender import temperaments
 from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange, host
 from sandbox.chaos.control import usual_style
 from sandbox.chaos.witness import Testimony, testify
-from sandbox.deployment import Deployment, Outcome, end_orphans, engine_processes
+from sandbox.deployment import NO_CHECKPOINTS, Deployment, Outcome, end_orphans, engine_processes, standing_providers
 from sandbox.world.client import World
 from sandbox.world.internet import ACCOUNT, TOKEN
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 FOLLOWED_BY = ("nothing", "a retry at once", "a retry after max_age", "a roll-back")
 _LONGEST = 31 * DAY
 _MOST_RETRIES = 9
-_SHARE = 17
+_SHARE = 53
 """Each time-line meets one in so many of all senders, others each time.
 
 A prime: senders are listed by their properties, and a number that divides the list would take one kind alone.
@@ -117,24 +118,35 @@ class Row:
 
 
 class Stage:
-    """A world and a stack in a folder of their own, with a program that declares the domains of changes."""
+    """A world and a stack in a folder of their own, with a program that declares the domains of changes.
 
-    def __init__(self, folder: Path, changes: Sequence[DomainChange], *, control: bool = False) -> None:
+    With `killed`, the engine notes each step in its state: somebody will end it in mid-update.
+    """
+
+    def __init__(
+        self, folder: Path, changes: Sequence[DomainChange], *, control: bool = False, killed: bool = False
+    ) -> None:
         self.world = World(folder)
-        self._changes = changes
+        self.changes = changes
         self._control = control
+        self._killed = killed
+        self._environment: dict[str, str] = {}
+        self._ending = contextlib.ExitStack()
         self._adopting: set[str] = set()
         self._retracting: set[str] = set()
 
     def __enter__(self) -> Self:
+        self._ending.callback(self.world.stop)
+        if not self._killed:
+            self._environment = NO_CHECKPOINTS | self._ending.enter_context(standing_providers(self.world))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.world.stop()
+        self._ending.close()
 
     def declare(self, *, after: bool) -> Deployment:
         """Return the deployment of what is declared before or after the changes."""
-        declared = [change.declared(after=after) or self._retracted(change) for change in self._changes]
+        declared = [change.declared(after=after) or self._retracted(change) for change in self.changes]
         domains = [domain for domain in declared if domain is not None]
         for domain in domains:
             if domain["domain"] in self._adopting:
@@ -148,8 +160,8 @@ class Stage:
         file = self.world.folder / "Pulumi.sandbox.yaml"
         file.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
         if self._control:
-            return Deployment(self.world, lambda: usual_style(domains), config=file)
-        return Deployment(self.world, config=file)
+            return Deployment(self.world, lambda: usual_style(domains), config=file, environment=self._environment)
+        return Deployment(self.world, config=file, environment=self._environment)
 
     def _retracted(self, change: DomainChange) -> dict[str, Any] | None:
         """Return a domain that may not go yet as it is taken back first."""
@@ -162,20 +174,27 @@ class Stage:
         What an interrupted update left beside the state, or let go of, is adopted; a protected domain is retracted.
         """
         made = self.declare(after=after).up(continue_on_error=True, **options)
-        adopting = {change.domain for change in self._changes if _asks_to_adopt(made, change.domain)}
-        retracting = {change.domain for change in self._changes if _is_protected(made, change.domain)}
+        adopting = {change.domain for change in self.changes if _asks_to_adopt(made, change.domain)}
+        retracting = {change.domain for change in self.changes if _is_protected(made, change.domain)}
         if adopting - self._adopting or retracting - self._retracting:
             self._adopting |= adopting
             self._retracting |= retracting
             return self.up(after=after, **options)
         return made
 
-    def settle(self) -> None:
+    def settle(self, seconds: float, *, after: bool = True) -> None:
         """Make one of the updates that a change takes, and let time pass; raises RuntimeError where it fails."""
-        made = self.up()
+        made = self.up(after=after)
         if not made.ok:
             raise RuntimeError(made.errors)
-        self.world.advance(12 * DAY)
+        self.world.advance(seconds)
+
+    def copied(self, folder: Path) -> Stage:
+        """Return a stage in a copy of this one's folder, which must have been left."""
+        _copy(self.world.folder, folder)
+        copy = Stage(folder, self.changes, control=self._control)
+        copy._adopting, copy._retracting = set(self._adopting), set(self._retracting)
+        return copy
 
     def recover(self) -> None:
         """Mend the state after a kill, as `mta-sts recover --yes` does; raises RuntimeError if not all of it."""
@@ -193,7 +212,7 @@ class Stage:
         if interruption.kind == "host":
             self.world.fault("api", "cloudfront PUT ", "denied", times=1)
             return
-        for change in self._changes:
+        for change in self.changes:
             name = re.escape(change.domain)
             ids = "|".join(record["id"] for record in self._records(change.domain)) or "none"
             # A call that deletes a record names it by id alone.
@@ -256,7 +275,7 @@ class Stage:
                 complete=complete or change.domain not in failed,
                 stopped=change.domain in failed,
             )
-            for change in self._changes
+            for change in self.changes
         ]
 
 
@@ -274,23 +293,20 @@ def prepare(folder: Path, changes: Sequence[DomainChange] = CHANGES, *, control:
         for change in changes:
             stage.add_mx(change.domain, change.standing)
         for _ in range(2):  # the second time lets what was new settle
-            made = stage.up(after=False)
-            if not made.ok:
-                raise RuntimeError(made.errors)
-            stage.world.advance(DAY)
+            stage.settle(DAY, after=False)
 
 
 def run_cell(
     prepared: Path,
     folder: Path,
     interruption: Interruption,
-    followed_by: str,
+    follow: Sequence[str],
     changes: Sequence[DomainChange] = CHANGES,
     *,
     control: bool = False,
 ) -> list[Life]:
-    """Run one cell in a copy of a prepared folder, and return what the outside saw."""
-    shutil.copytree(prepared, folder, symlinks=True, ignore=shutil.ignore_patterns("world.json", "*.lock", "lock"))
+    """Interrupt the changes in a copy of a prepared folder; return what the outside saw, whatever follows."""
+    _copy(prepared, folder)
     try:
         with Stage(folder, changes, control=control) as stage:
             since = stage.world.now()
@@ -298,7 +314,7 @@ def run_cell(
                 stage.add_mx(change.domain, change.by_hand)
                 stage.remove_mx(change.domain, change.taken)
             for _ in range(interruption.update - 1):
-                stage.settle()
+                stage.settle(12 * DAY)
             stage.interrupt(interruption)
             deployment = stage.declare(after=True)
             options = {"target": _id_records(deployment)} if interruption.kind == "target" else {}
@@ -309,33 +325,53 @@ def run_cell(
             if not made.ok and not (failed and interruption.call):
                 raise RuntimeError(made.errors)
             stage.world.clear_faults()
-            if followed_by == "a retry after max_age":
-                stage.world.advance(_LONGEST)
-            if followed_by == "a roll-back":
-                for change in changes:
-                    stage.add_mx(change.domain, change.taken)
-                    stage.remove_mx(change.domain, change.by_hand)
-            if followed_by != "nothing":
-                _until_done(stage, after=followed_by != "a roll-back", refresh=followed_by == "a retry at once")
-            stage.world.advance(_LONGEST)
-            complete = followed_by != "nothing"
-            return stage.lives(since, interruption, followed_by, failed=failed, complete=complete)
+        lives: list[Life] = []
+        for number, what in enumerate(follow):
+            with stage.copied(folder / f"followed-{number}") as following:
+                _follow(following, what)
+                complete = what != "nothing"
+                lives += following.lives(since, interruption, what, failed=failed, complete=complete)
+        return lives
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _follow(stage: Stage, what: str) -> None:
+    """Do what follows on an interrupted update, and let time pass."""
+    if what == "a retry after max_age":
+        stage.world.advance(_LONGEST)
+    if what == "a roll-back":
+        for change in stage.changes:
+            stage.add_mx(change.domain, change.taken)
+            stage.remove_mx(change.domain, change.by_hand)
+    if what == "a retry at once":
+        _until_done(stage, refresh=True, wait=12 * DAY)
+    elif what != "nothing":
+        _until_done(stage, after=what != "a roll-back")
+    stage.world.advance(_LONGEST)
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """Copy a world that is stopped, and its stack."""
+    passing = shutil.ignore_patterns("world.json", "*.lock", "lock", "followed-*")
+    shutil.copytree(folder, to, symlinks=True, ignore=passing)
 
 
 def _id_records(deployment: Deployment) -> list[str]:
     return [one["urn"] for one in deployment.resources() if one["urn"].endswith("-sts-record")]
 
 
-def _until_done(stage: Stage, *, after: bool = True, refresh: bool = False) -> None:
-    """Update until nothing is left to do: what is held back comes with time. Raises RuntimeError if that never is."""
+def _until_done(stage: Stage, *, after: bool = True, refresh: bool = False, wait: float = _LONGEST) -> None:
+    """Update until nothing is left to do: what is held back comes with time. Raises RuntimeError if that never is.
+
+    The second update comes too early, the others when `wait` seconds have passed: what those have left to do counts.
+    """
     for number in range(_MOST_RETRIES):
         made = stage.up(after=after, refresh=refresh)
-        if made.ok and not made.changes:
+        if made.ok and not made.changes and number > 1:
             return
         refresh = _GONE in made.errors
-        stage.world.advance(12 * DAY if number else 900)
+        stage.world.advance(wait if number else 900)
     raise RuntimeError(f"still not done after {_MOST_RETRIES} updates: {made.summary()}\n{made.errors}")
 
 
@@ -362,13 +398,13 @@ def run_kill(prepared: Path, folder: Path, update: int, step: int, change: Domai
     Returns nothing where there are fewer steps.
     """
     if update:
-        shutil.copytree(prepared, folder, symlinks=True, ignore=shutil.ignore_patterns("world.json", "*.lock", "lock"))
+        _copy(prepared, folder)
     try:
-        with Stage(folder, [change]) as stage:
+        with Stage(folder, [change], killed=True) as stage:
             since = stage.world.now()
             killed = False
             for _ in range(update - 1):
-                stage.settle()
+                stage.settle(12 * DAY)
 
             def kill(outcome: Outcome, _: object) -> None:
                 nonlocal killed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import grpc
+from google.protobuf import empty_pb2
 from pulumi.provider.experimental import provider as engine
 from pulumi.provider.experimental.property_value import PropertyValue
 from pulumi.provider.experimental.server import ProviderServicer
@@ -284,6 +285,11 @@ def _wire(value: Any) -> PropertyValue:
 class _Servicer(ProviderServicer):
     """The SDK's server, with errors in our words only (its own adds a Python traceback to each), and old inputs."""
 
+    async def Attach(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802  gRPC names
+        # An engine that did not start this process has found it; the SDK's server has no such call.
+        self._engine_address = request.address
+        return empty_pb2.Empty()
+
     async def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802  gRPC names
         # The SDK hands on the old state alone; what the program gave then stands in the request too.
         compared = provider_pb2.DiffRequest()
@@ -320,12 +326,13 @@ async def _in_words(call: Awaitable[Any], context: Any) -> Any:
 
 
 def serve(provider: engine.Provider, version: str) -> None:
-    """Serve a provider to the engine that started this process: print the port, and go on until ended or orphaned."""
+    """Serve a provider: print the port, and go on until ended or orphaned. An engine gives its own address."""
     end_with_parent()
+    engine_address = "".join(sys.argv[1:2])
 
     async def run() -> None:
         server = grpc.aio.server(options=_GRPC_CHANNEL_OPTIONS)
-        servicer = _Servicer(sys.argv[1:], version, provider, engine_address=sys.argv[1])
+        servicer = _Servicer(sys.argv[1:], version, provider, engine_address=engine_address)
         provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

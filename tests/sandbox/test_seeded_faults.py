@@ -86,7 +86,7 @@ def test_each_seeded_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     prepare(tmp_path / "prepared", changes)
 
     def lives(folder: str, followed_by: str) -> dict[str, Life]:
-        seen = run_cell(tmp_path / "prepared", tmp_path / folder, Interruption(), followed_by, changes)
+        seen = run_cell(tmp_path / "prepared", tmp_path / folder, Interruption(), [followed_by], changes)
         return {life.change: life for life in seen}
 
     for life in lives("whole", AT_ONCE).values():
