@@ -406,6 +406,24 @@ def test_a_long_chain_is_no_circle(monkeypatch: pytest.MonkeyPatch, hops: int, r
     assert ("circle" in point.message) is (rule == "cname-loop")
 
 
+@pytest.mark.parametrize(("failing", "failure"), [({1}, None), ({1, 2}, Failure.SERVFAIL), ({1, 3}, Failure.BOGUS)])
+def test_a_servfail_that_passes_is_no_fault_of_dnssec(
+    monkeypatch: pytest.MonkeyPatch, failing: set[int], failure: Failure | None
+) -> None:
+    """The second question is the one without validation, the third the first one again."""
+    asked: list[str] = []
+
+    async def resolved(_: Any, name: str, kind: str) -> Looked:
+        asked.append(kind)
+        if len(asked) in failing:
+            return Looked(name, kind, failure=Failure.SERVFAIL)
+        return Looked(name, kind, ("v=STSv1; id=1;",) if kind == "TXT" else ())
+
+    monkeypatch.setattr(lookup, "_resolved", resolved)
+    looked = asyncio.run(Dns(Network((("127.0.0.1", 9),))).look(f"_mta-sts.{DOMAIN}", "TXT"))
+    assert (failure, failure is None) == (looked.failure, bool(looked.values))
+
+
 def test_name_servers_that_none_can_ask_are_not_blamed(authority: Authority) -> None:
     """Where every one is silent, our own network may be to blame; a referral is no fault."""
     name = f"_mta-sts.{DOMAIN}"
@@ -447,6 +465,13 @@ def test_a_domain_without_mx_record_and_address_is_one_line(authority: Authority
     report = judge(seen_with(authority, fetched=None, **nowhere, **unpublished), Known(), NOW)
     assert [("error", "no-mta-sts"), ("warning", "mx-missing")] == rules(report.points)
     assert "no MX record and no address" in report.points[1].message
+
+
+def test_an_address_that_nobody_looked_for_in_time_is_not_missing(authority: Authority) -> None:
+    """That no mail reaches the domain is not known then."""
+    seen = seen_with(authority, mx=Looked(DOMAIN, "MX"), mail_hosts=None, in_time=False)
+    point = next(judge_mx(seen, Mode.ENFORCE, None))
+    assert ("warning", "mx-missing", False) == (point.kind, point.rule, "no mail reaches it" in point.message)
 
 
 def test_a_domain_without_mx_records_is_not_told_to_take_one_out(authority: Authority) -> None:

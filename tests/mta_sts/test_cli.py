@@ -125,3 +125,21 @@ def test_a_reader_that_goes_away_is_no_error(
         except SystemExit as end:
             ended = end.code
     assert (verdict, verdict == 64) == (ended, bool(capsys.readouterr().err))
+
+
+def test_neither_a_pipe_nor_a_link_is_replaced(tmp_path: Path) -> None:
+    """As root, `-o /dev/null` would replace the device for everybody."""
+    pipe, link, file = (tmp_path / name for name in ("pipe", "link", "file"))
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        for target in (pipe, link):
+            assert 1 == main(["review", str(UNSAFE_PLAN), "-o", str(target)])
+        told = os.read(reader, 2**16)
+    finally:
+        os.close(reader)
+    assert (True, True) == (pipe.is_fifo(), link.is_symlink())
+    assert told == file.read_bytes()
+    assert told.startswith(b"Unsafe")
+    assert {pipe, link, file} == set(tmp_path.iterdir())

@@ -69,7 +69,8 @@ def judge_mx(
         yield Point(Area.MX, Kind.ERROR, "null-mx-not-alone", seen.domain, message)
         hosts.remove(".")
     kind = severity(mode)
-    nowhere = not hosts and not any(host.addresses.values or host.addresses.failure for host in seen.mail_hosts or ())
+    looked = [host.addresses for host in seen.mail_hosts or ()]
+    nowhere = not hosts and bool(looked) and not any(one.values or one.failure for one in looked)
     if not hosts:
         goes = "and no address of its own, so no mail reaches it" if nowhere else "so mail goes to its own address"
         message = f"the domain has no MX record {goes}; publish an MX record that names its mail host"
