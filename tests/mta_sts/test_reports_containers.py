@@ -11,6 +11,7 @@ import zipfile
 from email import message_from_bytes
 from email.message import EmailMessage
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given, settings
@@ -434,3 +435,33 @@ def test_the_fast_reader_of_mails_agrees_with_the_standard_library(lines: list[s
     if fast is None:
         return
     assert parts_of_the_standard_library(raw) == [part.data for part in fast]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(JSON, f"larger than {len(JSON) - 1} bytes"), (GZ, "too large when decompressed")]
+)
+def test_one_byte_too_many_is_refused_as_that(content: bytes, reason: str) -> None:
+    """The limit holds for the report itself, and the reason tells the user which option to raise."""
+    assert ["Sender A"] == [
+        item.organization for item in found_in(content, Limits(len(JSON))) if isinstance(item, Report)
+    ]
+    (item,) = found_in(content, Limits(len(JSON) - 1))
+    assert isinstance(item, Unreadable)
+    assert reason in item.reason
+
+
+def test_a_member_that_states_too_much_is_not_decompressed() -> None:
+    """It costs nothing of what the archive may cost, so that it hides nothing beside it."""
+    members = {f"large{number}": b" " * 3001 for number in range(5)}
+    *refused, found = found_in(zipped(**members, small=JSON), Limits(document=3000, archive=3000))
+    assert isinstance(found, Report)
+    assert {"larger than 3000 bytes"} == {item.reason for item in refused if isinstance(item, Unreadable)}
+
+
+def test_an_archive_of_too_many_members_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its directory alone would take all memory."""
+    content = zipped(a=JSON, b=JSON, c=JSON)
+    monkeypatch.setattr(containers_module.zipfile, "ZipFile", Mock(side_effect=AssertionError))
+    (item,) = found_in(content, Limits(members=2))
+    assert isinstance(item, Unreadable)
+    assert "more than 2 members in the archive" == item.reason
