@@ -31,10 +31,15 @@ def declared_domains(text: str) -> list[Any]:
     return domains
 
 
-def domains_of(file: Path) -> list[Any]:
-    """Return the domains that a stack file declares; raises OSError, or StackFileError that names the file."""
+def read_stack(file: Path) -> tuple[str, list[Any]]:
+    """Return a stack file's text, its line ends as they are, and the domains that it declares.
+
+    Raises OSError, or StackFileError that names the file.
+    """
     try:
-        return declared_domains(file.read_text(encoding="utf-8"))
+        with file.open(encoding="utf-8", newline="") as opened:
+            text = opened.read()
+        return text, declared_domains(text)
     except ValueError as error:
         raise StackFileError(f"{file}: {' '.join(str(error).split())}") from error
 

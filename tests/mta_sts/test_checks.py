@@ -580,6 +580,20 @@ def test_edges_that_only_another_resolver_gives_are_looked_at(monkeypatch: pytes
         assert expected == " ".join(asyncio.run(Dns(network).edges(HOST)).values)
 
 
+def test_a_wildcard_address_that_depends_on_who_asks_is_no_policy_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every edge of the host is compared with every edge of the wildcard."""
+
+    async def resolved(resolver: Any, name: str, kind: str) -> Looked:
+        values = (f"127.0.0.{resolver.nameservers[0].address[-1]}",) if kind == "A" and DOMAIN in name else ()
+        return Looked(name, kind, ("10 mx.test",) if kind == "MX" else values)
+
+    monkeypatch.setattr(lookup, "_resolved", resolved)
+    network = Network((("192.0.2.3", 53), ("192.0.2.4", 53)), ports={"*:443": {"127.0.0.3": 9, "127.0.0.4": 9}})
+    seen = asyncio.run(observe.Observer(network, smtp=False).look_at(DOMAIN))
+    assert ("127.0.0.3", "127.0.0.4") == (seen.host.values if seen.host else ())
+    assert ("error", "no-mta-sts") in rules(judge(seen, Known(), NOW).points)
+
+
 def test_a_name_server_without_address_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stands in the zone, and nobody can ask it."""
     table = {(DOMAIN, "NS"): ("gone.example", "ns.example"), ("ns.example", "A"): ("192.0.2.3",)}

@@ -189,9 +189,17 @@ def test_a_wrong_call_writes_nothing(
     assert untouched(stack)
 
 
-@pytest.mark.parametrize("text", [None, "config: {}", "\x00", STACK.replace("max_age: 604800", "max_age: week")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "Pulumi.prod.yaml: No such"),
+        ("config: {}", "Pulumi.prod.yaml: no stack file"),
+        ("\x00", "Pulumi.prod.yaml: no stack file"),
+        (STACK.replace("max_age: 604800", "max_age: week"), "max_age"),
+    ],
+)
 def test_a_stack_file_that_is_wrong_is_left_alone(
-    stack: Path, capsys: pytest.CaptureFixture[str], text: str | None
+    stack: Path, capsys: pytest.CaptureFixture[str], text: str | None, words: str
 ) -> None:
     """Not there, without domains, no text, or with another mistake in it."""
     if text is None:
@@ -199,7 +207,8 @@ def test_a_stack_file_that_is_wrong_is_left_alone(
     else:
         stack.write_text(text, encoding="utf-8")
     assert 64 == promote(stack)
-    assert "mta-sts promote: " in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert ("mta-sts promote: ", True) == (err[:17], words in err)
     assert not attached(stack).exists()
 
 

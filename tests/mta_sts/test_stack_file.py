@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mta_sts.stack_file import DOMAINS, StackFileError, declared_domains, domains_of, set_mode
+from mta_sts.stack_file import DOMAINS, StackFileError, declared_domains, read_stack, set_mode
 
 STACKS = sorted((Path(__file__).parents[2] / "stacks").glob("Pulumi.*.yaml"))
 STACK = """\
@@ -119,6 +119,6 @@ def test_a_file_that_declares_nothing_is_named(tmp_path: Path, content: bytes) -
     file = tmp_path / "Pulumi.x.yaml"
     file.write_bytes(content)
     with pytest.raises(StackFileError) as refused:
-        domains_of(file)
+        read_stack(file)
     assert str(refused.value).startswith(f"{file}: ")
     assert "\n" not in str(refused.value)

@@ -211,7 +211,7 @@ class Observer:
     async def _wildcard_host(self, seen: Seen) -> None:
         """Look whether the policy host has only what every name below the domain has."""
         if seen.host and seen.host.values and seen.sts and not seen.sts.values and not seen.sts.failure:
-            await _keep(seen, "wildcard_host", self._dns.addresses(f"{_PROBE}.{seen.domain}"))
+            await _keep(seen, "wildcard_host", self._dns.edges(f"{_PROBE}.{seen.domain}"))
 
     async def _mail(self, seen: Seen, gate: asyncio.Semaphore) -> None:
         mx = await _keep(seen, "mx", self._dns.look(seen.domain, "MX"))

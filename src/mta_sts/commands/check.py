@@ -125,10 +125,10 @@ def _declared(stack: str) -> dict[str, DomainConfig]:
     """Return what a stack file declares by domain; raises ValueError with everything that is wrong with it."""
     from mta_sts.domain_config import check_domains, resolve_domain  # noqa: PLC0415  a light start for --help
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
-    from mta_sts.stack_file import domains_of, stack_file  # noqa: PLC0415
+    from mta_sts.stack_file import read_stack, stack_file  # noqa: PLC0415
 
     file = stack_file(stack)
-    entries = domains_of(file)
+    _, entries = read_stack(file)
     wrong = errors(check_domains(entries))
     if wrong:
         raise MtaStsError(str(file), wrong)

@@ -61,10 +61,10 @@ def _declared(options: argparse.Namespace) -> DomainConfig:
     from mta_sts.domain_config import check_domain, resolve_domain  # noqa: PLC0415  a light start for --help
     from mta_sts.findings import MtaStsError, errors  # noqa: PLC0415
     from mta_sts.names import to_ascii  # noqa: PLC0415
-    from mta_sts.stack_file import domains_of, stack_file  # noqa: PLC0415
+    from mta_sts.stack_file import read_stack, stack_file  # noqa: PLC0415
 
     file = stack_file(options.stack)
-    entries = domains_of(file)
+    _, entries = read_stack(file)
     wanted = to_ascii(options.domain)
     named = [entry for entry in entries if isinstance(entry, dict) and to_ascii(str(entry.get("domain"))) == wanted]
     if not named:

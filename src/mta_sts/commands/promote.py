@@ -48,15 +48,13 @@ def run(options: argparse.Namespace) -> int:
     from mta_sts.ledger import PolicyVersion  # noqa: PLC0415
     from mta_sts.policy import Mode, render_policy  # noqa: PLC0415
     from mta_sts.promotion import check_step, complete_on  # noqa: PLC0415
-    from mta_sts.stack_file import StackFileError, declared_domains, set_mode, stack_file  # noqa: PLC0415
+    from mta_sts.stack_file import StackFileError, read_stack, set_mode, stack_file  # noqa: PLC0415
 
     speak_utf8()
     if options.evidence and (options.explain or options.fixed or options.vouch):
         raise ValueError("--explain, --fixed and --vouch go with --reports: an evidence file is not changed")
     stack = stack_file(options.stack).resolve()
-    with stack.open(encoding="utf-8", newline="") as file:
-        text = file.read()
-    declared = declared_domains(text)
+    text, declared = read_stack(stack)
     index = _index(declared, options.domain)
     before = resolve_domain(declared[index])
     if before.mode is not Mode.TESTING:
