@@ -20,11 +20,11 @@ _NEW_ID_WORDS = "The second update publishes this record; until then the one of 
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what other readers of YAML take for a number, and PyYAML does not: the id 12e3 is 12000 to Pulumi."""
+    """Quotes what begins like a number: to Pulumi the id 12e3 is 12000, 09012026 is 9012026 and 0X1F is 31."""
 
 
 _Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[0-9]+[eE][0-9]+\Z|0o[0-7]+\Z"), list("0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[0-9][0-9A-Za-z]*\Z|[yYnN]\Z"), list("0123456789yYnN")
 )
 
 
