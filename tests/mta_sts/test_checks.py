@@ -752,6 +752,16 @@ def test_a_former_file_under_the_present_id_is_the_one_fault(
     assert ("`epoch`" if declare else "publish a new id") in point.message
 
 
+def test_a_host_that_leaves_is_not_blamed_for_a_wrong_file(authority: Authority) -> None:
+    """The stack no longer declares it, and who deleted its MX record would have mail refused."""
+    declared = resolve_domain({"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600})
+    sts = Looked(f"_mta-sts.{DOMAIN}", "TXT", (f"v=STSv1; id={MADE};",), ttl=300)
+    seen = seen_with(authority, FORMER, sts=sts, mx=Looked(DOMAIN, "MX", ("10 mx1.example.com", "20 mx0.example.com")))
+    assert [("error", "id-not-of-body")] == rules(judge(seen, Known({DOMAIN: declared}), NOW).points)
+    known = Known({DOMAIN: declared}, versions={DOMAIN: [version(BODY, MADE)]})
+    assert [("error", "id-not-of-body"), ("error", "mx-not-covered")] == rules(judge(seen, known, NOW).points)
+
+
 def test_a_file_that_a_hand_put_into_the_bucket_is_a_wrong_one(authority: Authority) -> None:
     """The newest version, and not one that was published: its id is that of the one before."""
     declared = resolve_domain({"domain": DOMAIN, "mode": "enforce", "mx": ["mx1.example.com"], "max_age": 1_209_600})

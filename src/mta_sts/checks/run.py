@@ -179,8 +179,9 @@ def judge(seen: Seen, known: Known, now: datetime, reach: Reach = EVERYTHING) ->
     policy = seen.served.policy if seen.served else None
     wrong_file = bool({"id-not-of-body", "former-policy-served"} & {point.rule for point in body})
     if wrong_file:
-        # What it says is not to be blamed on anything else.
-        policy = memory.policy_of(versions, identifier) or (declared.policy if declared else None)
+        # What it says is not to be blamed on anything else. The stack alone does not tell what is meant: a policy also
+        # lists hosts that leave.
+        policy = memory.policy_of(versions, identifier)
     points = [
         *records.judge_record(seen, now, declared=declared is not None),
         *host.judge_host(seen, now, reach),
