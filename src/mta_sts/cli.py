@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mta_sts.commands import adopt, check, evidence, lint, migrate, promote, recover, reports, review
-from mta_sts.commands.output import drain, put_out
+from mta_sts.commands.output import drain, open_closed, put_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    open_closed()
     parser = _Parser(prog="mta-sts", description="MTA-STS (RFC 8461) and TLS reporting (RFC 8460) for mail domains.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND", parser_class=_Parser)

@@ -127,6 +127,18 @@ def test_a_reader_that_goes_away_is_no_error(
     assert (verdict, verdict == 64) == (ended, bool(capsys.readouterr().err))
 
 
+@pytest.mark.parametrize(("arguments", "verdict"), [(["review", str(UNSAFE_PLAN)], 1), (["lint", "nosuch"], 64)])
+def test_streams_that_are_closed_change_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], verdict: int
+) -> None:
+    """`mta-sts … >&- 2>&-`: Python has no streams then."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    assert verdict == main(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.close()
+
+
 def test_neither_a_pipe_nor_a_link_is_replaced(tmp_path: Path) -> None:
     """As root, `-o /dev/null` would replace the device for everybody."""
     pipe, link, file = (tmp_path / name for name in ("pipe", "link", "file"))

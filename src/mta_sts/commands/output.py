@@ -30,6 +30,13 @@ def put_out(text: str, file: str | None = None, *, utf8: bool = False) -> None:
     drain()
 
 
+def open_closed() -> None:
+    """Let what is written to a stream that the caller closed (`>&-`) go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  as long as we run
+
+
 def drain() -> None:
     """Write what standard output holds back; once its reader has gone, as with `| head`, all goes nowhere."""
     try:
