@@ -72,13 +72,14 @@ def judge_mx(
     looked = [host.addresses for host in seen.mail_hosts or ()]
     nowhere = not hosts and bool(looked) and not any(one.values or one.failure for one in looked)
     if not hosts:
-        goes = "and no address of its own, so no mail reaches it" if nowhere else "so mail goes to its own address"
-        message = f"the domain has no MX record {goes}; publish an MX record that names its mail host"
+        goes = " and no address of its own, so no mail reaches it" if nowhere else ", so mail goes to its own address"
+        message = f"the domain has no MX record{goes}; publish an MX record that names its mail host"
         yield Point(Area.MX, kind if nowhere else Kind.WARNING, "mx-missing", seen.domain, message)
     unusable = [host for host in hosts if name_problem(host)]
     yield from (_no_host_name(seen.domain, host, kind) for host in unusable)
     named = [host for host in hosts or [seen.domain] if host not in unusable]
-    yield from _coverage(seen.domain, named, policy, kind, declared)
+    if not nowhere:
+        yield from _coverage(seen, named, policy, kind, declared)
     for host in seen.mail_hosts or ():
         if host.name not in unusable and not nowhere:
             yield from _address(host, kind)
@@ -100,22 +101,25 @@ def _no_host_name(domain: str, host: str, kind: Kind) -> Point:
 
 
 def _coverage(
-    domain: str, hosts: list[str], policy: Policy | None, kind: Kind, declared: DomainConfig | None
+    seen: Seen, hosts: list[str], policy: Policy | None, kind: Kind, declared: DomainConfig | None
 ) -> Iterator[Point]:
     if policy is None or policy.mode is Mode.NONE:
         return
+    domain, recorded = seen.domain, bool(seen.mx and seen.mx.values)
     # That an MX record is missing that the stack makes is drift.
     managed = {entry.host for entry in declared.mx} if declared and declared.manage_mx else ()
     patterns = policy.mx
     for host in hosts:
         if not any(mx_matches(pattern, host) for pattern in patterns):
             mend = f"declare it in `mx` of {domain}" if declared else f"add `mx: {host}` to the policy with a new id"
+            away = "or delete the MX record" if recorded else "unless the MX records that the policy lists are put back"
             message = (
                 f"MX host {host} matches no pattern of the policy ({', '.join(patterns[:6])}), so senders that enforce "
-                f"it do not use the host; {mend}, or delete the MX record"
+                f"it do not use the host; {mend}, {away}"
             )
             yield Point(Area.MX, kind, "mx-not-covered", domain, message)
-    for pattern in patterns:
+    # Where no MX record is there at all, that is what is to be mended.
+    for pattern in patterns if recorded else ():
         if pattern not in managed and not any(mx_matches(pattern, host) for host in hosts):
             message = f"pattern {pattern} matches no MX host; take it out if no move is going on"
             yield Point(Area.MX, Kind.WARNING, "pattern-without-mx", domain, message)
