@@ -135,6 +135,12 @@ def test_what_has_to_be_right_first_stands_first() -> None:
     assert DAY == domain.way_out[2].at
 
 
+def test_a_host_that_only_the_new_policy_lists_stays_in_the_way_out() -> None:
+    """Its MX record may come in a later change: to publish what stands already would lead nowhere."""
+    (act,) = judged(usual(new=policy(MX3), ids=("one", "two"))).way_out
+    assert f"Publish a policy that lists {MX1} and {MX3}, under a new id." == act.text
+
+
 def test_the_example_is_not_written_anew_for_its_dates_and_ids() -> None:
     """Each run of `make review` has others, in two forms."""
     page = EXAMPLE.read_text(encoding="utf-8")

@@ -73,6 +73,7 @@ def _instead(judged: Judgeable, failures: Sequence[Failure], known: set[str]) ->
     world, steps = judged.world, judged.change.steps
     added = {host for step in steps if step.kind is Kind.MX_ADD for host in step.value or ()} - world.mx
     gone = {host for step in steps if step.kind is Kind.MX_REMOVE for host in step.value or ()} & world.mx
+    wanted = next((step.value for step in reversed(steps) if step.kind is Kind.POLICY), world.policy)
     held = [policy.max_age for one in failures if one.body in known and (policy := policy_of(one.body))]
     retracted = any(failure.harm is Harm.DOWNGRADED for failure in failures)
     published = retracted or not _lists(world.policy, world.mx | added) or not added | gone
@@ -87,7 +88,9 @@ def _instead(judged: Judgeable, failures: Sequence[Failure], known: set[str]) ->
         yield Act("Take the policy, its record and its host away.", at)
     elif published:
         stay = ", and leave the MX records as they are" if added | gone else ""
-        yield Act(f"Publish a policy that lists {listed(sorted(world.mx | added))}, under a new id{stay}.", at)
+        policy = policy_of(wanted or "")
+        names = world.mx | added | set(policy.mx if policy else ())
+        yield Act(f"Publish a policy that lists {listed(sorted(names))}, under a new id{stay}.", at)
         at = followed
     if added:
         beside = f" beside {listed(sorted(world.mx))}" if world.mx else ""
@@ -96,7 +99,6 @@ def _instead(judged: Judgeable, failures: Sequence[Failure], known: set[str]) ->
     if gone:
         at = max(at, outlived)
         yield Act(f"Take {listed(sorted(gone))} out of DNS.", at)
-        wanted = next((step.value for step in reversed(steps) if step.kind is Kind.POLICY), world.policy)
         if not retracted and not _lists(wanted, gone):
             forgotten = at + world.mx_ttl + FETCH_SECONDS  # by a sender that asked for MX, and only then for the policy
             yield Act(f"Take {listed(sorted(gone))} out of the policy, under a new id.", forgotten)
