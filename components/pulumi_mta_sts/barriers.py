@@ -13,6 +13,7 @@ import pulumi
 from mta_sts import MtaStsError, parse_policy
 from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
 from mta_sts.ledger import known_from
+from mta_sts.names import to_ascii
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.former_host import meaning
 from pulumi_mta_sts.judgement import Judged
@@ -60,7 +61,7 @@ def edge_serves(
         return max((record.modified + dns.effective_ttl(record.ttl) for record in records), default=0.0)
 
     async def look(args: pulumi.ResourceHookArgs) -> None:
-        name = str(await pulumi.Output.from_input(target).future())
+        name = to_ascii(str(await pulumi.Output.from_input(target).future()))  # as live records are compared
         inputs: Any = args.new_inputs or {}
         if judged.published:
             due = await forgotten(name, str(inputs["zoneId"]))

@@ -113,6 +113,8 @@ class Judged:
     """What the policy object notes beside the policy; see `mta_sts.ledger`."""
     braking: bool = False
     """Whether this change only lets senders go: what is wrong with the live world does not stop it."""
+    notes_stay: bool = False
+    """Whether that object stays and its notes could not be read: those here are not all, and must not replace them."""
     removable_from: str = NOW
     """`now`, the time from which the domain may be taken off (RFC 3339), or what has to be done first."""
 
@@ -506,6 +508,7 @@ def _judge_domain(
         versions=versions,
         live_id=live_id,
         metadata=metadata | since | adopted_note(foreign),
+        notes_stay=served is None and live_id is not None and live_id.id == policy_id and not foreign,
         braking=braking,
         removable_from=_AFTER_RETRACTION if served is None else _removable_from(config, after, live_id),
     )

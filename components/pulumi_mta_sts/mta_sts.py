@@ -142,6 +142,7 @@ class MtaSts(pulumi.ComponentResource):
                 depends_on=[host_ready, *taken_over],
                 # Deleting the object deletes all its versions, and with them what senders may still hold.
                 retain_on_delete=True,
+                ignore_changes=["metadata"] if judged.notes_stay else None,
             ),
         )
         # RFC 8461 §8.1: the policy first, by its host, then the id that makes senders fetch it, then new MX hosts.

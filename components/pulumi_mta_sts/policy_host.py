@@ -204,13 +204,16 @@ def _kept(
         known = collect(found, lambda: dns.zones(opts), None)
     kept: dict[str, pulumi.Input[str]] = {}
     for domain, reason in reasons.items():
+        kept_because = f"{domain} is no longer listed, but {reason}"
         message = (
-            f"{domain} is no longer listed, but {reason}: it stays on this policy host, and its records are protected; "
-            "declare it with `mode: none` and take it off after that"
+            f"{kept_because}: it stays on this policy host, and its records are protected; declare it with "
+            "`mode: none` and take it off after that"
         )
         found.append(Finding("domain-kept", "domains", message, Severity.WARNING))
         kept[domain], not_found = find_zone_id(domain, None, None, known)
-        found += [replace(finding, path="domains") for finding in not_found]
+        found += [
+            replace(finding, path="domains", message=f"{kept_because}; and {finding.message}") for finding in not_found
+        ]
     return kept, protected
 
 

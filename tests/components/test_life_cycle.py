@@ -116,6 +116,20 @@ def test_a_lowered_mx_ttl_is_remembered_under_a_new_id_until_no_cache_has_it(wor
     assert any("mx1.example.com" in warning and moment(3600 - DAY)[:16] in warning for warning in kept.warnings)
 
 
+def test_notes_that_can_not_be_read_stay_with_the_policy(world: World) -> None:
+    """Nothing changes, so far as can be seen: what an object without them would forget, or note too early.
+
+    With a new epoch beside the old id, the next plan would take that id for the new one's.
+    """
+    published(world, policy("mx1"), "mx1", sts_mx_ttl=str(DAY), sts_host_ttl=str(DAY))
+    read = publish(world, declared("mx1"))
+    world.failing["s3"] = "AccessDenied"
+    unread = publish(world, declared("mx1", epoch="2"))
+    brake = publish(world, declared("mx1", mode="testing"))
+    ignored = [list(run["mail-policy"].request.ignoreChanges) for run in (read, unread, brake)]
+    assert [[], ["metadata"], []] == ignored
+
+
 @pytest.mark.parametrize(
     ("ttl", "ago", "notes", "moved"),
     [

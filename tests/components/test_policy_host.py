@@ -387,4 +387,5 @@ def test_a_domain_that_is_kept_and_whose_zone_is_gone_is_said(world: World) -> N
     serves(world, "old.example.net", "enforce")
     message, paths = refused(world, DOMAINS)
     assert ["domains"] == paths
+    assert "old.example.net is no longer listed, but senders may hold its enforce policy until" in message
     assert "no zone that holds old.example.net" in message
