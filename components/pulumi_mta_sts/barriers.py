@@ -84,7 +84,8 @@ async def _until(due: float, wait_limit: int, held_up: str) -> None:
     if missing > wait_limit:
         when = datetime.fromtimestamp(due, UTC).isoformat(timespec="minutes")
         raise NotYetError(
-            f"{held_up} before {when} (wait_limit is {wait_limit} s). Run it again then; nobody misses mail meanwhile"
+            f"{held_up} before {when} (wait_limit is {wait_limit} s). Senders go on with the policy that they know; "
+            "run it again then, or now with a longer wait_limit"
         )
     if missing > 0:
         pulumi.log.info(f"Waiting {missing:.0f} s: {held_up} before that")

@@ -178,11 +178,13 @@ def check_domain(config: Any) -> list[Finding]:
     findings += check_history(config.get("history"))
     if not errors(findings):
         try:
-            body = render_policy(_resolve(config).policy)
+            resolved = _resolve(config)
+            body = render_policy(resolved.policy)
         except MtaStsError as error:
             findings += [replace(found, path="mx") for found in error.findings]
         else:
             findings += [replace(found, path="mx") for found in check_size(body)]
+            findings += _check_waits(resolved)
     return findings
 
 
@@ -418,6 +420,18 @@ def _check_settings(config: Mapping[str, Any]) -> list[Finding]:
         **dict.fromkeys(_TTL_KEYS, (_is_ttl, "seconds from 60 to 86400, or 1 for Cloudflare's automatic")),
     }  # fmt: skip
     return _check_values(config, checks)
+
+
+def _check_waits(config: DomainConfig) -> list[Finding]:
+    """Return the warning about a policy host's record that holds up each new id for longer than an update waits."""
+    if config.cname_ttl <= config.wait_limit:
+        return []
+    message = (
+        f"cname_ttl is {config.cname_ttl} s and wait_limit {config.wait_limit} s: for that TTL after the policy host's "
+        "record was made, moved or changed no update can publish another id, not even to leave enforce; keep cname_ttl "
+        "at wait_limit or below"
+    )
+    return [Finding("cname-ttl-long", "cname_ttl", message, Severity.WARNING)]
 
 
 def _check_values(config: Mapping[str, Any], checks: Mapping[str, tuple[Callable[[Any], bool], str]]) -> list[Finding]:

@@ -113,6 +113,8 @@ def test_a_wrong_setting_is_refused_by_name(change: dict[str, Any], rule: str, p
     [
         ({"reports": None}, "reports-missing"),
         ({"max_age": 3600}, "max-age-short"),
+        ({"cname_ttl": 3600}, "cname-ttl-long"),
+        ({"cname_ttl": 3600, "wait_limit": 3599}, "cname-ttl-long"),
         ({"mode": "none", "mx": []}, "mx-missing"),
         ({"mx": ["mx1.example.com", "MX1.example.com."]}, "mx-twice"),
         ({"mx": [f"mx{number}.example.com" for number in range(500)]}, "body-large"),
