@@ -80,6 +80,12 @@ class MtaStsArgs(TypedDict):
     """Tags for everything at AWS that can carry them."""
 
 
+class _OwnHost(PolicyHost):
+    """The policy host of one domain."""
+
+    _alone = True
+
+
 class MtaSts(pulumi.ComponentResource):
     """The policy object, the `mta-sts` CNAME, the `_mta-sts` and `_smtp._tls` records, on request the MX records."""
 
@@ -108,7 +114,7 @@ class MtaSts(pulumi.ComponentResource):
             "domains": [{"domain": args.get("domain", ""), "zone": args.get("zone"), "zone_id": args.get("zone_id")}],
             "tags": args.get("tags"),
         }
-        host = _judged(shared) if shared else judge_host(host_name, host_args, opts, path="")
+        host = _judged(shared) if shared else judge_host(host_name, host_args, opts, path="", alone=True)
         (judged,) = judge([args], host, opts, path="")
         config = judged.config
         found: list[Finding] = []
@@ -120,7 +126,7 @@ class MtaSts(pulumi.ComponentResource):
         if shared:
             target = shared["target"]
         else:
-            target = PolicyHost(host_name, host_args, pulumi.ResourceOptions(parent=self)).target
+            target = _OwnHost(host_name, host_args, pulumi.ResourceOptions(parent=self)).target
 
         # The target stands for all of the host's resources: who waits for it, waits for them.
         host_ready = all_behind(target)

@@ -71,12 +71,14 @@ class PolicyHost(pulumi.ComponentResource):
     certificate_arn: pulumi.Output[str]
     """ARN of the validated certificate."""
 
+    _alone = False
+
     def __init__(self, name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Create a policy host.
 
         Raises pulumi.InputPropertiesError, before anything is registered, where a certificate could not be issued.
         """
-        judged = judge_host(name, args, opts)
+        judged = judge_host(name, args, opts, alone=self._alone)
         raise_together(judged.findings)
         warn(name, judged.findings)
         bucket_name, hosted = judged.bucket, judged.zone_ids
@@ -124,11 +126,17 @@ class PolicyHost(pulumi.ComponentResource):
 
 
 def judge_host(
-    name: str, args: PolicyHostArgs, opts: pulumi.ResourceOptions | None, *, path: str = "domains[{}]."
+    name: str,
+    args: PolicyHostArgs,
+    opts: pulumi.ResourceOptions | None,
+    *,
+    path: str = "domains[{}].",
+    alone: bool = False,
 ) -> JudgedHost:
     """Return what is known of a policy host at plan time, with every reason why it can't be made.
 
-    `path` is how the place of a domain in the configuration is named.
+    `path` is how the place of a domain in the configuration is named. `alone` says that the host is one domain's own:
+    it has no other to lose, so that one's brake does not wait for the stack's state.
     """
     findings = check_host(args)
     wrong = {finding.path.partition(".")[0] for finding in findings}
@@ -150,7 +158,7 @@ def judge_host(
     kept: dict[str, pulumi.Input[str]] = {}
     protected = False
     if bucket and "domains" not in wrong:
-        kept, protected = _kept(name, bucket, zone_ids, known, found=findings, opts=opts)
+        kept, protected = _kept(name, bucket, zone_ids, known, found=findings, alone=alone, opts=opts)
         zone_ids |= kept
     if not {"domains", "certificate_names"} & wrong:
         findings += _too_many(len(listed) + len(kept), args.get("certificate_names"))
@@ -188,6 +196,7 @@ def _kept(
     known: Sequence[dns.Zone] | None,
     *,
     found: list[Finding],
+    alone: bool,
     opts: pulumi.ResourceOptions | None,
 ) -> tuple[dict[str, pulumi.Input[str]], bool]:
     """Return the zones of domains that are served on though no longer listed, and whether the bucket is protected."""
@@ -197,7 +206,7 @@ def _kept(
     # Each domain decides whether it can go on without the ledger (`judge`): the brake must not be held up here.
     found += [ledger_as_warning(finding) for finding in unread]
     if unread:
-        served = {host.removeprefix(_policy_host("")) for host in _names_so_far(name, found)}
+        served = {host.removeprefix(_policy_host("")) for host in _names_so_far(name, [] if alone else found)}
         reason = "what senders hold of it can't be told while its bucket can't be read"
         reasons = dict.fromkeys(sorted(served - zone_ids.keys()), reason)
     if reasons and known is None:

@@ -17,6 +17,7 @@ from pulumi_mta_sts import JudgedHost, MtaSts, Refused, judge
 from mta_sts import content_id
 from mta_sts.cloud_resources import LEAVING
 from tests.components.mocked import OWN, RECORDS, TARGET, World, deploy, recording, refusal
+from tests.components.mocked import STATE as READ_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -220,6 +221,16 @@ def test_a_brake_lists_what_the_policy_listed(world: World, patterns: list[str])
     assert "record-in-the-way" in refusal(world, lambda: MtaSts("mail", change | {"mx": patterns}))[0]
     deploy(world, lambda: MtaSts("mail", change | {"mx": ["*.example.com"]}))
     deploy(world, lambda: MtaSts("mail", change | {"mode": "none", "mx": patterns}))
+
+
+def test_a_host_of_its_own_waits_for_no_state(world: World) -> None:
+    """Neither bucket nor state can be read: which other domains such a host serves is no question."""
+    live(world)
+    denied(world)
+    world.failing[READ_STATE] = {"says": "no such stack"}
+    run = deploy(world, lambda: MtaSts("mail", ALONE))
+    assert "mode: testing" in run["mail-policy"].inputs["content"]
+    assert ["mta-sts.example.com"] == run["mail-host-distribution"].inputs["aliases"]
 
 
 def test_a_migration_under_way_can_be_braked(world: World) -> None:
