@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
@@ -414,7 +415,9 @@ def run_kill(prepared: Path, folder: Path, update: int, step: int, change: Domai
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL)
 
-            stage.declare(after=True).up(on_event=kill)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Error in event stream")  # so it ends where the engine is killed
+                stage.declare(after=True).up(on_event=kill)
             if not killed:
                 return []
             stage.recover()
