@@ -12,15 +12,15 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import pulumi
 import pytest
 from pulumi_mta_sts import Refused, barriers, dns, domain_records, former_host, judgement
 
 from mta_sts import ledger, mx_life_cycle, render_policy, resolve_domain
 from mta_sts.checks.smtp import SmtpCause
-from mta_sts.ledger import FETCH_SECONDS, ID_METADATA
+from mta_sts.ledger import FETCH_SECONDS
 from tests.components.mocked import TARGET, use_aws
 from tests.components.small_engine import Cloud, StoppedError, enter, judged
+from tests.seeds import never_a_new_id, no_barrier, nothing, same_id_for_same_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,38 +141,6 @@ def the_state_is_lost(cloud: Cloud) -> None:
 
 
 # What breaks a safeguard.
-
-
-def no_barrier(name: str, *_: object) -> pulumi.ResourceHook:
-    """Return a hook that lets everything through."""
-
-    async def pass_by(_: pulumi.ResourceHookArgs) -> None:
-        pass
-
-    return pulumi.ResourceHook(name, pass_by)
-
-
-def nothing(*_: object, **__: object) -> list[Any]:
-    """Return that there is nothing."""
-    return []
-
-
-def same_id_for_same_bytes() -> Callable[..., str]:
-    """Return a choice of id that brings back the one which the same policy had before."""
-    had: dict[str, str] = {}
-    real = ledger.next_id
-
-    def choose(body: bytes, newest: Any, epoch: str | None, otherwise: str) -> str:
-        if newest is not None and newest.body:
-            had[newest.body] = newest.metadata[ID_METADATA]
-        return had.get(body.decode()) or real(body, newest, epoch, otherwise)
-
-    return choose
-
-
-def never_a_new_id(body: bytes, newest: Any, epoch: str | None, otherwise: str) -> str:
-    """Choose the id that is published already."""
-    return newest.metadata[ID_METADATA] if newest is not None else ledger.next_id(body, newest, epoch, otherwise)
 
 
 def known_by_the_new_ttl(_: object, live: ledger.LiveId) -> float:

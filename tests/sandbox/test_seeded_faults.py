@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pulumi
 import pytest
 from pulumi_mta_sts import domain_records, judgement
 
-from mta_sts.ledger import ID_METADATA
 from sandbox.chaos.campaign import Interruption, Life, judge, prepare, run_cell
 from sandbox.chaos.changes import CHANGES
 from sandbox.senders import TEMPERAMENTS, sender_in
+from tests.seeds import never_a_new_id, no_barrier, nothing, same_id_for_same_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,34 +27,6 @@ REPLACED, LOWERED, ADDED = (
 )
 AT_ONCE, BACK = "a retry at once", "a roll-back"
 HARMS = ("refused", "locked_in", "downgraded", "skipped")
-next_id = judgement.next_id
-
-
-def same_id_for_same_bytes() -> Callable[..., str]:
-    """Return a choice of id that brings back the one which the same policy had before."""
-    had: dict[str, str] = {}
-
-    def choose(body: bytes, newest: Any, epoch: str | None, otherwise: str) -> str:
-        if newest is not None and newest.body:
-            had[newest.body] = newest.metadata[ID_METADATA]
-        return had.get(body.decode()) or next_id(body, newest, epoch, otherwise)
-
-    return choose
-
-
-def never_a_new_id(body: bytes, newest: Any, epoch: str | None, otherwise: str) -> str:
-    """Choose the id that is published already."""
-    return newest.metadata[ID_METADATA] if newest is not None else next_id(body, newest, epoch, otherwise)
-
-
-def no_barrier(name: str, *_: object) -> pulumi.ResourceHook:
-    """Return a hook that lets everything through."""
-    return pulumi.ResourceHook(name, lambda _: None)
-
-
-def nothing(*_: object, **__: object) -> list[Any]:
-    """Return that no host is needed any more."""
-    return []
 
 
 SEEDED: dict[str, tuple[list[tuple[Any, str, Any]], str, str, str]] = {
