@@ -20,8 +20,6 @@ from mta_sts.records import (
 if TYPE_CHECKING:
     from mta_sts.adoption.observe import Looked, Observed
 
-_LOOKED_UP = 4
-"""Names that a plan can't do without: those of `Observed.unreadable`."""
 _CLOUDFLARE = (".ns.cloudflare.com", ".foundationdns.com", ".foundationdns.net", ".foundationdns.org")
 
 
@@ -33,7 +31,7 @@ def faults(observed: Observed) -> list[Finding]:
     if observed.unreadable:
         way_out = f"what can't be seen can't be moved: `mta-sts check {observed.domain}` says more"
         reasons = {one.problem.rpartition("(")[2] for one in observed.unreadable}
-        if len(observed.unreadable) == _LOOKED_UP and len(reasons) == 1:
+        if len(observed.unreadable) == len(observed.needed) and len(reasons) == 1:
             message = f"nothing of {observed.domain} can be looked up ({reasons.pop()}; {way_out}"
             return [Finding("dns-unreadable", observed.domain, message)]
         return [Finding("dns-unreadable", one.name, f"{one.problem}; {way_out}") for one in observed.unreadable]

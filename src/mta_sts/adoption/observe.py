@@ -111,9 +111,14 @@ class Observed:
         return bool(self.unreadable) or not self.answered or not self.mx.exists
 
     @property
+    def needed(self) -> tuple[Looked, ...]:
+        """What a plan can't do without."""
+        return self.sts, self.tlsrpt, self.host, self.mx
+
+    @property
     def unreadable(self) -> list[Looked]:
         """What could not be looked up, and must be for a plan."""
-        return [one for one in (self.sts, self.tlsrpt, self.host, self.mx) if one.problem]
+        return [one for one in self.needed if one.problem]
 
 
 @dataclass(slots=True)
