@@ -149,7 +149,7 @@ class Judged:
             return staying
 
         def of(known: str) -> int:
-            return staying if known.rstrip(".").lower() == record.content else moving
+            return staying if to_ascii(known) == record.content else moving
 
         if isinstance(target, str):
             return of(target)

@@ -7,6 +7,7 @@ import pulumi_aws as aws
 
 from mta_sts import DomainConfig, Finding, check_domain
 from mta_sts.ledger import policy_key
+from mta_sts.names import to_ascii
 from pulumi_mta_sts.domain_records import DomainRecords
 from pulumi_mta_sts.judgement import JudgedHost, judge
 from pulumi_mta_sts.live import all_behind
@@ -177,7 +178,7 @@ class MtaSts(pulumi.ComponentResource):
 def _judged(shared: SharedHost) -> JudgedHost:
     """Return what is known of a shared host; a target that flows from its resources was known to whoever judged all."""
     target = shared["target"]
-    return JudgedHost(shared["bucket"], target=target.rstrip(".").lower() if isinstance(target, str) else None)
+    return JudgedHost(shared["bucket"], target=to_ascii(target) if isinstance(target, str) else None)
 
 
 def _shown(config: DomainConfig) -> dict[str, Any]:
