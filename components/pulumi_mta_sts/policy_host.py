@@ -19,7 +19,7 @@ from mta_sts.names import to_ascii
 from pulumi_mta_sts import aws_access, dns
 from pulumi_mta_sts.judgement import JudgedHost, ledger_as_warning, ledger_of
 from pulumi_mta_sts.outside import outside
-from pulumi_mta_sts.refusal import collect, raise_together, warn
+from pulumi_mta_sts.refusal import as_warning, collect, raise_together, warn
 from pulumi_mta_sts.stack_state import certificate_in_state
 from pulumi_mta_sts.zone_contents import caa_findings, delegation_findings, find_zone_id, known_zones, live_id_at
 
@@ -176,9 +176,8 @@ def judge_host(
             *delegation_findings([_policy_host(domain)], here, known),
         ]
     ]
-    if stopping and _names_so_far(name, []) == {_policy_host(domain) for domain in zone_ids}:
-        # It stands, and no new one is asked for; but it can't be renewed.
-        stopping = [replace(finding, severity=Severity.WARNING) for finding in stopping]
+    if stopping and _stands(name, zone_ids):  # but it can't be renewed
+        stopping = [as_warning(finding) for finding in stopping]
     findings += stopping
     if zone_ids and min(len(_policy_host(domain)) for domain in zone_ids) > _LONGEST_FIRST_NAME:
         message = (
@@ -212,6 +211,7 @@ def _kept(
     if reasons and known is None:
         known = collect(found, lambda: dns.zones(opts), None)
     kept: dict[str, pulumi.Input[str]] = {}
+    problems: list[Finding] = []
     for domain, reason in reasons.items():
         kept_because = f"{domain} is no longer listed, but {reason}"
         message = (
@@ -220,10 +220,18 @@ def _kept(
         )
         found.append(Finding("domain-kept", "domains", message, Severity.WARNING))
         kept[domain], not_found = find_zone_id(domain, None, None, known)
-        found += [
+        problems += [
             replace(finding, path="domains", message=f"{kept_because}; and {finding.message}") for finding in not_found
         ]
+    if any(finding.rule == "zone-not-active" for finding in problems) and _stands(name, {**zone_ids, **kept}):
+        problems = [as_warning(finding) if finding.rule == "zone-not-active" else finding for finding in problems]
+    found += problems
     return kept, protected
+
+
+def _stands(name: str, zone_ids: Mapping[str, pulumi.Input[str]]) -> bool:
+    """Whether the certificate in the state has these domains and no other, so that no new one is asked for."""
+    return _names_so_far(name, []) == {_policy_host(domain) for domain in zone_ids}
 
 
 def _names_so_far(name: str, findings: list[Finding]) -> frozenset[str]:

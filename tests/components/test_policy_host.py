@@ -389,3 +389,15 @@ def test_a_domain_that_is_kept_and_whose_zone_is_gone_is_said(world: World) -> N
     assert ["domains"] == paths
     assert "old.example.net is no longer listed, but senders may hold its enforce policy until" in message
     assert "no zone that holds old.example.net" in message
+
+
+@pytest.mark.parametrize(("certificate", "severity"), [(("old.example.org",), "warning"), ((), "error")])
+def test_a_domain_that_is_kept_and_whose_zone_has_left_stops_only_a_new_certificate(
+    world: World, certificate: tuple[str, ...], severity: str
+) -> None:
+    """Nobody is asked at Cloudflare for it any more; the certificate that stands needs no new proof."""
+    world.zones["zone-9"], world.statuses["zone-9"] = "example.org", "moved"
+    serves(world, "old.example.org", "enforce")
+    in_state(world, "example.com", "lists.example.com", *certificate)
+    said = host(world, DOMAINS).warnings if severity == "warning" else [refused(world, DOMAINS)[0]]
+    assert any("zone example.org is moved" in line for line in said)
