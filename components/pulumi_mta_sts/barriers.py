@@ -5,6 +5,7 @@ lets what depends on the step through (providers.md §5.6).
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ import pulumi
 
 from mta_sts import MtaStsError, parse_policy
 from mta_sts.fetch import FetchCause, FetchError, fetch_policy_async, tls_context
-from mta_sts.ledger import known_from
+from mta_sts.ledger import ID_METADATA, known_from
 from mta_sts.names import to_ascii
 from pulumi_mta_sts import dns
 from pulumi_mta_sts.former_host import meaning
@@ -26,6 +27,27 @@ _PAUSE = 5.0
 
 class NotYetError(RuntimeError):
     """A step that would hurt senders now; the message says what they use meanwhile, and when to try again."""
+
+
+def id_is_noted(
+    hook_name: str, judged: Judged, metadata: pulumi.Input[Mapping[str, str] | None]
+) -> pulumi.ResourceHook:
+    """Return the hook that lets the id be published only when the policy object notes it in its `metadata`.
+
+    Where only the id changes, the edge serves the same bytes before and after. An id that no version of the object
+    notes is one of which no later plan can tell what senders hold.
+    """
+
+    async def look(_: pulumi.ResourceHookArgs) -> None:
+        noted = (await pulumi.Output.from_input(metadata).future() or {}).get(ID_METADATA, "no id")
+        if noted != judged.policy_id:
+            raise NotYetError(
+                f"the id of {judged.config.domain} is not changed: its policy object notes {noted} and not yet "
+                f"{judged.policy_id}. Let an update write that first: run it without `--target`, or with that object "
+                "among the targets"
+            )
+
+    return pulumi.ResourceHook(hook_name, look)
 
 
 def edge_serves(

@@ -8,10 +8,12 @@ import pulumi
 
 from mta_sts import render_sts_record, render_tlsrpt_record, txt_presentation
 from pulumi_mta_sts import dns
-from pulumi_mta_sts.barriers import edge_serves, policy_is_current
+from pulumi_mta_sts.barriers import edge_serves, id_is_noted, policy_is_current
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    import pulumi_aws as aws
 
     from pulumi_mta_sts.judgement import Judged
 
@@ -44,8 +46,13 @@ class DomainRecords:
         """Return the roles that are not registered yet and not held back, in the order in which they may appear."""
         return [role for role in self._wanted if role not in self._judged.held_back]
 
-    def register(self, role: str, after: Sequence[pulumi.Input[pulumi.Resource]]) -> pulumi.Resource:
-        """Register the record of one role."""
+    def register(
+        self,
+        role: str,
+        after: Sequence[pulumi.Input[pulumi.Resource]],
+        policy: aws.s3.BucketObjectv2 | None = None,
+    ) -> pulumi.Resource:
+        """Register the record of one role; `policy` is the policy's object, where that comes before."""
         judged, config = self._judged, self._judged.config
         declared_mx = role.startswith("mx-") and not (config.manage_mx and role in self._kept)
         # What is only imported so far may still fall out of the program, and then stays as others made it.
@@ -60,7 +67,7 @@ class DomainRecords:
                 parent=self._component,
                 depends_on=after,
                 import_=f"{standing.zone_id}/{standing.id}" if standing else None,
-                hooks=self._hooks(role),
+                hooks=self._hooks(role, policy),
                 # A declared MX host stays in DNS whatever becomes of this stack; see `judgement._kept`.
                 retain_on_delete=declared_mx,
                 # The engine keeps what a protected resource depends on as well: policy, host, report address.
@@ -71,12 +78,13 @@ class DomainRecords:
         )
         return made
 
-    def _hooks(self, role: str) -> pulumi.ResourceHookBinding:
+    def _hooks(self, role: str, policy: aws.s3.BucketObjectv2 | None) -> pulumi.ResourceHookBinding:
         """Return what must hold before the record of a role is made or changed."""
         if role == "sts-record":
-            return pulumi.ResourceHookBinding(
-                before_create=[self._look_first, self._served_first], before_update=[self._served_first]
-            )
+            first = [self._served_first]
+            if policy is not None and not self._judged.notes_stay:
+                first.insert(0, id_is_noted(f"{self._name}-id-is-noted", self._judged, policy.metadata))
+            return pulumi.ResourceHookBinding(before_create=[self._look_first, *first], before_update=[*first])
         if role.startswith("mx-"):
             return pulumi.ResourceHookBinding(before_create=[self._look_first, self._known_first])
         return pulumi.ResourceHookBinding(before_create=[self._look_first])

@@ -155,7 +155,7 @@ class MtaSts(pulumi.ComponentResource):
         # RFC 8461 §8.1: the policy first, by its host, then the id that makes senders fetch it, then new MX hosts.
         published: list[pulumi.Input[pulumi.Resource]] = [host_ready, policy]
         for role in records.due():
-            published.append(records.register(role, tuple(published)))
+            published.append(records.register(role, tuple(published), policy))
 
         self.policy_id = pulumi.Output.from_input(judged.policy_id)
         self.policy_url = pulumi.Output.from_input(f"https://mta-sts.{config.domain}/.well-known/mta-sts.txt")

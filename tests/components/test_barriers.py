@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from pulumi.runtime.sync_await import _sync_await
 from pulumi_mta_sts import barriers
-from pulumi_mta_sts.barriers import NotYetError, edge_serves, policy_is_current
+from pulumi_mta_sts.barriers import NotYetError, edge_serves, id_is_noted, policy_is_current
 from pulumi_mta_sts.dns import LiveRecord
 from pulumi_mta_sts.judgement import Judged
 from pulumi_mta_sts.outside import outside, use
@@ -168,3 +168,14 @@ def test_an_id_is_refused_while_the_name_leads_elsewhere(world: World, monkeypat
     """As with `--target` on the id's record alone."""
     with pytest.raises(NotYetError, match=r"still leads to dold.*without `--target`"):
         publish_id(world, monkeypatch, host_record(FORMER, 90 * DAY, 300), FORMER, 300)
+
+
+@pytest.mark.parametrize("metadata", [{ID_METADATA: "old"}, {}, None])
+def test_an_id_is_refused_while_the_policy_object_does_not_note_it(
+    world: World, metadata: dict[str, str] | None
+) -> None:
+    """As with `--target` on the id's record alone, where the new id stands for the same bytes."""
+    judged = planned(LiveId("old", NOW - 90 * DAY, 300), "new")
+    deploy(world, lambda: _sync_await(id_is_noted("noted", judged, {ID_METADATA: "new"}).callback(None)))
+    with pytest.raises(NotYetError, match=r"notes (old|no id) and not yet new.*without `--target`"):
+        deploy(world, lambda: _sync_await(id_is_noted("noted", judged, metadata).callback(None)))

@@ -119,7 +119,8 @@ def test_a_lowered_mx_ttl_is_remembered_under_a_new_id_until_no_cache_has_it(wor
 def test_notes_that_can_not_be_read_stay_with_the_policy(world: World) -> None:
     """Nothing changes, so far as can be seen: what an object without them would forget, or note too early.
 
-    With a new epoch beside the old id, the next plan would take that id for the new one's.
+    With a new epoch beside the old id, the next plan would take that id for the new one's. Nor is an id asked for in
+    notes that stay.
     """
     published(world, policy("mx1"), "mx1", sts_mx_ttl=str(DAY), sts_host_ttl=str(DAY))
     read = publish(world, declared("mx1"))
@@ -128,6 +129,8 @@ def test_notes_that_can_not_be_read_stay_with_the_policy(world: World) -> None:
     brake = publish(world, declared("mx1", mode="testing"))
     ignored = [list(run["mail-policy"].request.ignoreChanges) for run in (read, unread, brake)]
     assert [[], ["metadata"], []] == ignored
+    asked = ["mail-id-is-noted" in run["mail-sts-record"].request.hooks.before_update for run in (read, unread, brake)]
+    assert [True, False, True] == asked
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,28 @@ def test_the_id_waits_until_the_edge_serves_the_new_policy(
     assert "max_age: 432000" in after.body
 
 
+def test_an_id_is_not_published_before_the_bucket_notes_it(
+    deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """`--target` on the record alone where only `epoch` changes: the edge serves the right bytes all the time.
+
+    An id that the bucket does not know would stop every later update: nobody could tell what senders hold.
+    """
+    assert deploy(OWN).up().ok
+    before = cloudflare.records(NAME, f"_mta-sts.{NAME}")
+    again = deploy(OWN | {"epoch": "2"})
+    (record,) = (one["urn"] for one in again.resources() if one["urn"].endswith(f"{NAME}-sts-record"))
+    (policy,) = (one["urn"] for one in again.resources() if one["urn"].endswith(f"{NAME}-policy"))
+    alone = again.up(target=[record])
+    assert not alone.ok
+    assert "run it without `--target`" in alone.errors
+    assert before == cloudflare.records(NAME, f"_mta-sts.{NAME}")
+    both = again.up(target=[policy, record])
+    assert both.ok, both.errors
+    assert before != cloudflare.records(NAME, f"_mta-sts.{NAME}")
+    assert [] == again.preview().changes
+
+
 def test_a_domain_never_loses_its_mx_by_what_falls_out_of_the_program(
     deploy: Callable[..., Deployment], cloudflare: Cloudflare
 ) -> None:
