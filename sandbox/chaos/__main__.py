@@ -40,7 +40,7 @@ _CONTROLLED = ("all hosts replaced", "the only host replaced", "host added", "la
 _SHORT = ("all hosts replaced", "host added", "enforce to none", "max-age lowered and host removed", "epoch set")
 _KILLED = "all replaced and max-age raised"
 _WORKERS = 2
-_USUAL_CALLS = 4
+_USUAL_CALLS = 3
 _LEAST_CHANGES = 40
 _LEAST_KILLS = 30
 _LEAST_DELIVERIES = 1_000_000
@@ -95,6 +95,7 @@ class Campaign:
         self._pool = pool
         self._short = short
         self._changes = [change for change in CHANGES if not short or change.name in _SHORT]
+        self._long = [change for change in self._changes if change.is_long and not short]
         self._controlled = [change for change in CHANGES if change.name in _CONTROLLED]
         self._killed = next(change for change in CHANGES if change.name == _KILLED)
         self._lives: list[Life] = []
@@ -103,9 +104,10 @@ class Campaign:
 
     def run(self) -> None:
         """Run every cell, with a line of progress for each."""
-        ours, control, one = (self._folder / name for name in ("ours", "control", "one"))
+        ours, long, control, one = (self._folder / name for name in ("ours", "long", "control", "one"))
         preparing = [
             self._pool.submit(prepare, ours, self._changes),
+            *([self._pool.submit(prepare, long, self._long)] if self._long else []),
             self._pool.submit(prepare, control, self._controlled, control=True),
             self._pool.submit(prepare, one, [self._killed]),
         ]
@@ -114,7 +116,10 @@ class Campaign:
         jobs: dict[Future[list[Life]], str] = {}
         for number, (interruption, follow) in enumerate(self._cells()):
             folder = self._folder / f"cell-{number}"
-            job = self._pool.submit(run_cell, ours, folder, interruption, follow, self._changes)
+            # Few changes have so many calls or updates, or change the host.
+            late = interruption.call > _USUAL_CALLS or interruption.update > 1 or interruption.kind == "host"
+            base, changes = (long, self._long) if late else (ours, self._changes)
+            job = self._pool.submit(run_cell, base, folder, interruption, follow, changes)
             jobs[job] = f"{interruption}, then {' or '.join(follow)}"
         follow = ("nothing", "a roll-back")
         folder = self._folder / "cell-control"
@@ -137,8 +142,8 @@ class Campaign:
             follow: Sequence[str] = FOLLOWED_BY
             if not interruption.call:
                 follow = [late, back]  # there is nothing to retry: what is held back comes with time
-            elif interruption.call > _USUAL_CALLS or interruption.kind == "host":
-                follow = [nothing, at_once]  # few domains have so many calls, or change the host
+            elif interruption.kind == "host":
+                follow = [nothing, at_once]
             elif interruption.kind != "denied" or interruption.update > 1:
                 follow = [nothing, at_once, back]
             yield interruption, follow

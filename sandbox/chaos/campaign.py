@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FOLLOWED_BY = ("nothing", "a retry at once", "a retry after max_age", "a roll-back")
 _LONGEST = 31 * DAY
 _MOST_RETRIES = 9
-_SHARE = 53
+_SHARE = 101
 """Each time-line meets one in so many of all senders, others each time.
 
 A prime: senders are listed by their properties, and a number that divides the list would take one kind alone.
@@ -73,7 +73,7 @@ class Interruption:
 
 INTERRUPTIONS = (
     *(Interruption(call) for call in range(7)),
-    *(Interruption(call, "drop-after") for call in range(1, 4)),
+    *(Interruption(call, "drop-after") for call in range(1, 6)),
     *(Interruption(1, kind, update) for update in (2, 3) for kind in ("denied", "drop-after")),
     Interruption(1, "host"),
     Interruption(1, "target"),

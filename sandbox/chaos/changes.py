@@ -31,6 +31,17 @@ class DomainChange:
         """The mail domain that it happens to."""
         return f"{self.name.replace(' ', '-').replace('_', '-')}.{ZONE}"
 
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes more than three calls that change something, or may take more than one update."""
+        if self.before is None or self.after is None:
+            return self.before is None
+        before, after = (
+            {entry if isinstance(entry, str) else entry["host"] for entry in declared["mx"]}
+            for declared in (self.before, self.after)
+        )
+        return bool(before - after) or len(after - before) > 1 or "adopt" in self.after
+
     def declared(self, *, after: bool) -> dict[str, Any] | None:
         """Return the configuration of the domain before or after."""
         chosen = self.after if after else self.before
