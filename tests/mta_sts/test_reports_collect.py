@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from mta_sts.reports import collect as collect_module
 from mta_sts.reports import sources, summary
 from mta_sts.reports.collect import Options, Progress, collect
-from mta_sts.reports.containers import Context, Unreadable
+from mta_sts.reports.containers import Context, Input, Limits, Unreadable
 from mta_sts.reports.document import document
 from mta_sts.reports.origin import OriginCheck
 from mta_sts.reports.parse import Report
@@ -270,7 +270,7 @@ def test_a_pipe_is_read_to_its_end_by_whoever_has_it(tmp_path: Path, monkeypatch
         (work,) = sources.pieces([str(pipe)], limit=limit)
         assert isinstance(work, sources.Work)
         items: list[Report | Unreadable] = []
-        sources.work_through(work, Context(collect_module.Limits(document=limit)), items.append)
+        sources.work_through(work, Context(), Input(Limits(document=limit), items.append))
         assert found == len([item for item in items if isinstance(item, Report)])
         assert found or "larger than" in str(items[0])
 
@@ -418,7 +418,7 @@ def test_reports_in_s3_are_read_and_what_is_forbidden_is_named() -> None:
     works = list(sources.pieces(["s3://reports/in/"], bucket))
     for work in works:
         assert isinstance(work, sources.Work)
-        assert sources.work_through(work, Context(), items.append, bucket) == 3
+        assert sources.work_through(work, Context(), Input(Limits(), items.append), bucket) == 3
     assert ["Sender A", "B"] == [item.organization for item in items if isinstance(item, Report)]
     assert ["s3://reports/in/forbidden"] == [item.name for item in items if isinstance(item, Unreadable)]
 
@@ -429,7 +429,8 @@ def test_objects_are_fetched_only_a_little_ahead() -> None:
     waiting: list[int] = []
     (work,) = sources.pieces(["s3://reports/in/"], bucket)
     assert isinstance(work, sources.Work)
-    sources.work_through(work, Context(), lambda _item: waiting.append(bucket.fetched - len(waiting)), bucket)
+    whole = Input(Limits(), lambda _item: waiting.append(bucket.fetched - len(waiting)))
+    sources.work_through(work, Context(), whole, bucket)
     assert len(waiting) == 200
     assert max(waiting) <= sources._S3_AHEAD
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from mta_sts.reports import containers as containers_module
 from mta_sts.reports import mail as mail_module
 from mta_sts.reports import parse as parse_module
-from mta_sts.reports.containers import UNEXPECTED, Context, Limits, Unreadable, read
+from mta_sts.reports.containers import UNEXPECTED, Context, Input, Limits, Unreadable, read
 from mta_sts.reports.origin import OriginCheck
 from mta_sts.reports.parse import Report
 from tests.mta_sts.report_samples import data, mail, policy, report
@@ -35,7 +35,7 @@ SECOND = data(report(organization="Sender B"))
 def found_in(content: bytes, limits: Limits | None = None) -> list[Report | Unreadable]:
     """Return what is found in some bytes."""
     items: list[Report | Unreadable] = []
-    read(content, "file", Context(limits or Limits()), items.append)
+    read(content, "file", Context(), Input(limits or Limits(), items.append))
     return items
 
 
@@ -248,6 +248,17 @@ def test_what_is_nested_shares_the_limits_of_the_whole() -> None:
         assert sum(size for size in read_in_all if size > 9000) <= 30_000
 
 
+def test_each_input_has_the_limits_for_itself() -> None:
+    """What one file cost is not taken from the next one, and of each the first hundred of what it holds are named."""
+    items: list[Any] = []
+    limits = Limits(archive=len(JSON) + len(SECOND), members=2)
+    whole = Input(limits, items.append)
+    for _ in range(2):
+        read(zipped(a=JSON, b=SECOND), "file", Context(), whole)
+        read(b"{}" * 101, "other", Context(), whole)
+    assert (["Report"] * 2 + ["Unreadable"] * 101) * 2 == [type(item).__name__ for item in items]
+
+
 def mbox(*contents: bytes, **options: str) -> bytes:
     """Return an mbox file of report mails."""
     return b"".join(
@@ -266,7 +277,7 @@ def test_a_mail_within_an_mbox_counts_as_signed_where_the_user_says_that_it_is_o
     ):
         for file in (content, gzip.compress(content), zipped(a=content)):
             items: list[Any] = []
-            read(file, "file", Context(origin=trusted, mbox=stated), items.append)
+            read(file, "file", Context(origin=trusted, mbox=stated), Input(Limits(), items.append))
             assert signers == [item.signer for item in items]
             assert warnings == [item.warnings for item in items]
 

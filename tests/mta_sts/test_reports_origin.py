@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from mta_sts.reports.containers import Context, Unreadable, read
+from mta_sts.reports.containers import Context, Input, Limits, Unreadable, read
 from mta_sts.reports.origin import OriginCheck, noted_signers, verified_signers
 from mta_sts.reports.parse import Report
 from mta_sts.reports.signers import registrable_domain
@@ -24,7 +24,7 @@ PASS = f"{HOST}; dkim=pass header.d=sender.example"
 def signers(content: bytes, check: OriginCheck = CHECK) -> list[str]:
     """Return the signer of each report found."""
     items: list[Report | Unreadable] = []
-    read(content, "file", Context(origin=check), items.append)
+    read(content, "file", Context(origin=check), Input(Limits(), items.append))
     return [item.signer for item in items if isinstance(item, Report)]
 
 

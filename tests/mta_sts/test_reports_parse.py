@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mta_sts.policy import parse_policy
-from mta_sts.reports.containers import Context, Unreadable, read
+from mta_sts.reports.containers import Context, Input, Limits, Unreadable, read
 from mta_sts.reports.parse import NO_DETAIL, RESULT_TYPES, Report, ReportError, clean, documents, parse_report
 from tests.conftest import VECTORS, vector_parameters
 from tests.mta_sts.report_samples import BODY, data, failure, policy, report
@@ -27,7 +27,7 @@ def only(document: dict[str, Any], context: Context | None = None) -> Report:
 def found_in(content: bytes, name: str = "file") -> list[Report | Unreadable]:
     """Return what is found in some bytes."""
     items: list[Report | Unreadable] = []
-    read(content, name, Context(), items.append)
+    read(content, name, Context(), Input(Limits(), items.append))
     return items
 
 

@@ -17,16 +17,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mta_sts.findings import Finding, MtaStsError
-from mta_sts.reports.containers import Context, Limits, Unreadable
+from mta_sts.reports.containers import Context, Input, Limits, Unreadable
 from mta_sts.reports.origin import OriginCheck
-from mta_sts.reports.parse import clean
+from mta_sts.reports.parse import Report, clean
 from mta_sts.reports.sources import Work, map_ahead, pieces, work_through
 from mta_sts.reports.summary import PARTITIONS, Spill, Summary, about, partition_records, written_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from mta_sts.reports.parse import Report
 
 _ALONE = 0.25
 """Seconds of reading before other processes are started: as long as it takes until they can read."""
@@ -177,7 +175,7 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
 
     def emit(item: Report | Unreadable) -> None:
         nonlocal found, other_domains
-        if isinstance(item, Unreadable):
+        if not isinstance(item, Report):
             unreadable.append(_printable(item))
             return
         found += 1
@@ -187,8 +185,8 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
         else:
             keep(wanted)
 
-    context = Context(options.limits, options.origin if options.origin.active else None)
-    files = work_through(work, context, emit)
+    context = Context(options.origin if options.origin.active else None)
+    files = work_through(work, context, Input(options.limits, emit))
     return _Done({} if into else spill.take(), files, found, other_domains, unreadable)
 
 

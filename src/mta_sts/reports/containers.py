@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from mta_sts.reports.mail import looks_like_mail, report_parts
@@ -64,7 +64,6 @@ class Context:
     `piece` marks a mail that may have been written into another one.
     """
 
-    limits: Limits = field(default_factory=Limits)
     origin: OriginCheck | None = None
     mbox: bool = False
     piece: bool = False
@@ -75,19 +74,17 @@ class Context:
     warnings: tuple[str, ...] = ()
 
 
-class _Input:
-    """One input while it is read: what it may still cost, and whom to tell what was found in it.
+class Input:
+    """One input after another while it is read: what it may still cost, and whom to tell what is found in it.
 
     Of what can't be read the first hundred are told by name and the rest by their number: a few bytes can hold
     millions.
     """
 
-    _members = _unreadable = 0
-
     def __init__(self, limits: Limits, emit: Emit) -> None:
         self.limits = limits
         self.found = emit
-        self._bytes = 0
+        self._bytes = self._members = self._unreadable = 0
 
     def unreadable(self, name: str, error: Exception | str) -> None:
         """Tell what can't be counted, and why."""
@@ -96,9 +93,10 @@ class _Input:
             self.found(Unreadable(name, why(error) if isinstance(error, Exception) else error))
 
     def end(self, name: str) -> None:
-        """Tell how many were not named."""
+        """Tell how many were not named, and be ready for the next input."""
         if self._unreadable > _MAX_NAMED:
             self.found(Unreadable(name, f"{self._unreadable - _MAX_NAMED} more in it could not be read"))
+        self._bytes = self._members = self._unreadable = 0
 
     def spend(self, size: int) -> None:
         """Count bytes that come next, before they are made; raises ReportError where they are too many."""
@@ -124,16 +122,14 @@ def why(error: Exception) -> str:
     return f"{UNEXPECTED}: {type(error).__name__}: {clean(str(error))}"
 
 
-def read(data: bytes, name: str, context: Context, emit: Emit) -> None:
-    """Emit every report in one input, and everything in it that could not be read; never nothing at all."""
-    whole = _Input(context.limits, emit)
+def read(data: bytes, name: str, context: Context, whole: Input) -> None:
+    """Tell of every report in one input, and of everything in it that could not be read; never of nothing at all."""
     _read(data, name, context, whole, 0)
     whole.end(name)
 
 
-def read_archive(file: BinaryIO, name: str, context: Context, emit: Emit) -> None:
-    """Emit as `read` does what is in a zip archive that is too large for memory."""
-    whole = _Input(context.limits, emit)
+def read_archive(file: BinaryIO, name: str, context: Context, whole: Input) -> None:
+    """Tell as `read` does of what is in a zip archive that is too large for memory."""
     try:
         _zip(file, name, context, whole, 1)
     except Exception as error:  # noqa: BLE001  as in _read
@@ -141,14 +137,14 @@ def read_archive(file: BinaryIO, name: str, context: Context, emit: Emit) -> Non
     whole.end(name)
 
 
-def _read(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+def _read(data: bytes, name: str, context: Context, whole: Input, depth: int) -> None:
     try:
         _unwrap(data, name, context, whole, depth)
     except Exception as error:  # noqa: BLE001  whatever a stranger wrote, what lies beside it is read all the same
         whole.unreadable(name, error)
 
 
-def _unwrap(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+def _unwrap(data: bytes, name: str, context: Context, whole: Input, depth: int) -> None:
     limits = whole.limits
     while data[:2] == _GZIP and depth <= limits.depth:
         data, warning = gunzip(data, whole)
@@ -173,9 +169,9 @@ def _unwrap(data: bytes, name: str, context: Context, whole: _Input, depth: int)
         _documents(data, name, context, whole)
 
 
-def _documents(data: bytes, name: str, context: Context, whole: _Input) -> None:
+def _documents(data: bytes, name: str, context: Context, whole: Input) -> None:
     for document in documents(data):
-        if isinstance(document, ReportError):
+        if not isinstance(document, dict):
             whole.unreadable(name, document)
             continue
         try:
@@ -186,36 +182,41 @@ def _documents(data: bytes, name: str, context: Context, whole: _Input) -> None:
             whole.found(report)
 
 
-def gunzip(data: bytes, whole: _Input) -> tuple[bytes, str]:
+def gunzip(data: bytes, whole: Input) -> tuple[bytes, str]:
     """Return the content of gzip `data`, and a warning for bytes that follow it.
 
     Raises ReportError where it is damaged, cut off or larger than one document may be.
     """
-    limit = whole.limits.document
-    parts: list[bytes] = []
-    for _ in range(_MAX_GZIP_MEMBERS):
-        member = zlib.decompressobj(31)
-        try:
-            content = member.decompress(data, limit + 1)
-        except zlib.error as error:
-            whole.spend(limit)
-            raise ReportError(f"damaged gzip: {clean(str(error))}") from error
-        whole.spend(len(content))
-        limit -= len(content)
-        if limit < 0:
-            raise ReportError("too large when decompressed")
-        if not member.eof:
-            raise ReportError("gzip data is cut off")
-        data = member.unused_data
-        if not data and not parts:
-            return content, ""
+    content, rest = _gzip_member(data, whole, whole.limits.document)
+    if not rest:
+        return content, ""
+    parts, size = [content], len(content)
+    while rest[:2] == _GZIP:
+        if len(parts) == _MAX_GZIP_MEMBERS:
+            raise ReportError(f"more than {_MAX_GZIP_MEMBERS} gzip members")
+        content, rest = _gzip_member(rest, whole, whole.limits.document - size)
         parts.append(content)
-        if data[:2] != _GZIP:
-            return b"".join(parts), "bytes-after-gzip" if data else ""
-    raise ReportError(f"more than {_MAX_GZIP_MEMBERS} gzip members")
+        size += len(content)
+    return b"".join(parts), "bytes-after-gzip" if rest else ""
 
 
-def _zip(file: BinaryIO, name: str, context: Context, whole: _Input, depth: int) -> None:
+def _gzip_member(data: bytes, whole: Input, limit: int) -> tuple[bytes, bytes]:
+    """Return the content of the gzip member at the beginning of `data`, up to `limit` bytes, and what follows it."""
+    member = zlib.decompressobj(31)
+    try:
+        content = member.decompress(data, limit + 1)
+    except zlib.error as error:
+        whole.spend(limit)
+        raise ReportError(f"damaged gzip: {clean(str(error))}") from error
+    whole.spend(len(content))
+    if len(content) > limit:
+        raise ReportError("too large when decompressed")
+    if not member.eof:
+        raise ReportError("gzip data is cut off")
+    return content, member.unused_data
+
+
+def _zip(file: BinaryIO, name: str, context: Context, whole: Input, depth: int) -> None:
     limits = whole.limits
     try:
         archive = zipfile.ZipFile(file)
@@ -246,7 +247,7 @@ def _zip(file: BinaryIO, name: str, context: Context, whole: _Input, depth: int)
             _read(data, inner, context, whole, depth)
 
 
-def _mbox(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+def _mbox(data: bytes, name: str, context: Context, whole: Input, depth: int) -> None:
     whole.enter(1 + data.count(b"\nFrom "))
     starts = [match.start() for match in _MBOX_LINE.finditer(data)]
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(data)], strict=True), 1):
@@ -263,7 +264,7 @@ def mbox_entry(context: Context, start: int) -> Context:
     return context if context.mbox or not start else replace(context, piece=True)
 
 
-def _mail(data: bytes, name: str, context: Context, whole: _Input, depth: int) -> None:
+def _mail(data: bytes, name: str, context: Context, whole: Input, depth: int) -> None:
     # A mail inside another one proves nothing: who sent the outer one may have written all of the inner one.
     signer = context.origin.signer(data) if context.origin and not context.in_mail else ""
     warnings = context.warnings

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from types_boto3_s3 import S3Client
 
-    from mta_sts.reports.containers import Context, Emit
+    from mta_sts.reports.containers import Context, Input
 
 BATCH = 2048
 """Files or objects in one piece of work."""
@@ -200,38 +200,38 @@ def s3_client() -> S3Client:
     return boto3.client("s3")
 
 
-def work_through(work: Work, context: Context, emit: Emit, s3: S3Client | None = None) -> int:
-    """Do one piece of work: emit what is found, and return the number of files, mails and objects looked at."""
+def work_through(work: Work, context: Context, whole: Input, s3: S3Client | None = None) -> int:
+    """Do one piece of work: tell what is found, and return the number of files, mails and objects looked at."""
     context = replace(context, mbox=work.mbox)
     if work.kind == "files":
-        limit = context.limits.document + 1
+        limit = whole.limits.document + 1
         for name in work.names:
             try:
                 data = _file_content(name, limit)
             except (OSError, ValueError) as error:  # ValueError: a name that the system refuses
-                emit(Unreadable(name, why(error)))
+                whole.found(Unreadable(name, why(error)))
             else:
-                read(data, name, context, emit)
+                read(data, name, context, whole)
     elif work.kind == "mbox":
-        return _read_mbox(work, context, emit)
+        return _read_mbox(work, context, whole)
     elif work.kind == "zip":
         try:
             with Path(work.place).open("rb") as file:
-                read_archive(file, work.place, context, emit)
+                read_archive(file, work.place, context, whole)
         except OSError as error:
-            emit(Unreadable(work.place, why(error)))
+            whole.found(Unreadable(work.place, why(error)))
     elif work.kind == "bytes":
-        read(work.content, work.place, context, emit)
+        read(work.content, work.place, context, whole)
     else:
         client = s3 or s3_client()
         with ThreadPoolExecutor(_S3_THREADS) as pool:
-            fetch = partial(_object, client, work.place, limit=context.limits.document)
+            fetch = partial(_object, client, work.place, limit=whole.limits.document)
             for key, content in zip(work.names, map_ahead(pool, _S3_AHEAD, fetch, work.names), strict=True):
                 name = f"s3://{work.place}/{key}"
                 if isinstance(content, str):
-                    emit(Unreadable(name, content))
+                    whole.found(Unreadable(name, content))
                 else:
-                    read(content, name, context, emit)
+                    read(content, name, context, whole)
     return max(len(work.names), 1)
 
 
@@ -263,19 +263,19 @@ def _file_content(name: str, limit: int) -> bytes:
     return data
 
 
-def _read_mbox(work: Work, context: Context, emit: Emit) -> int:
-    """Emit what the mails hold whose first line lies in the range of an mbox file; return their number."""
+def _read_mbox(work: Work, context: Context, whole: Input) -> int:
+    """Tell what the mails hold whose first line lies in the range of an mbox file; return their number."""
     mails = 0
     try:
-        for begin, mail in _mails(work, context.limits.document):
+        for begin, mail in _mails(work, whole.limits.document):
             mails += 1
             name = f"{work.place}@{begin}"
             if mail is None:
-                emit(Unreadable(name, f"larger than {context.limits.document} bytes"))
+                whole.found(Unreadable(name, f"larger than {whole.limits.document} bytes"))
             else:
-                read(mbox_message(mail), name, mbox_entry(context, begin), emit)
+                read(mbox_message(mail), name, mbox_entry(context, begin), whole)
     except OSError as error:
-        emit(Unreadable(work.place, why(error)))
+        whole.found(Unreadable(work.place, why(error)))
     return mails
 
 
