@@ -288,24 +288,25 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
 
 
 def use_outside(world: World) -> None:
-    """Give the components the sandbox's clock, and the way to its edge."""
-    from pulumi_mta_sts.outside import Outside, use  # noqa: PLC0415  heavy
+    """Give the components the sandbox's clock, its DNS, and the ports of its servers."""
+    from dns.asyncresolver import Resolver  # noqa: PLC0415  heavy
+    from pulumi_mta_sts.outside import Outside, resolve, use  # noqa: PLC0415  heavy
+
+    resolver = Resolver(configure=False)
+    resolver.nameservers, resolver.port = [world.endpoints.dns["address"]], world.endpoints.dns["port"]
 
     async def wait(seconds: float) -> None:
         world.advance(seconds)
 
-    async def addresses(_: str) -> list[tuple[str, int]]:
-        return list(world.endpoints.edge.items())
-
-    async def mail_addresses(host: str) -> list[tuple[str, int]]:
-        return list(world.endpoints.mx.get(host, {}).items())
+    async def at(name: str, ports: Mapping[str, int]) -> list[tuple[str, int]]:
+        return [(address, ports[address]) for address in await resolve(name, resolver) if address in ports]
 
     use(
         Outside(
             now=world.now,
             wait=wait,
-            addresses=addresses,
-            mail_addresses=mail_addresses,
+            addresses=lambda name: at(name, world.endpoints.edge),
+            mail_addresses=lambda host: at(host, world.endpoints.mx.get(host, {})),
             ca_file=Path(world.endpoints.ca_file),
         )
     )
