@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 _STYLE = """
 :root { color-scheme: light dark; --fine: #2c7a4b; --failed: #c02d2d; --line: #8884; }
+@media (prefers-color-scheme: dark) { :root { --fine: #3f9d66; --failed: #ff7b72; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); } h3 { margin-bottom: .3rem; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; } caption { text-align: left; font-weight: 600; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
   overflow-wrap: break-word; }
-th { white-space: nowrap; } td.n, th.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th, td.n, td.day { white-space: nowrap; } td.n, td.day { font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; }
 pre { background: #8881; padding: .6rem; overflow-x: auto; }
 svg { width: 100%; height: 9rem; } .fine { fill: var(--fine); } .failed { fill: var(--failed); } .none { fill: #8886; }
 .bad { color: var(--failed); font-weight: 600; } .note { opacity: .75; }
@@ -28,6 +30,7 @@ svg { width: 100%; height: 9rem; } .fine { fill: var(--fine); } .failed { fill: 
 """
 _CHART_DAYS = 120
 _CHART_LEAST = 30
+_DAYS = ("First day", "Last day")
 
 
 def to_html(plain: dict[str, Any], *, today: date | None = None) -> str:
@@ -111,7 +114,7 @@ def _policy(policy: dict[str, Any], today: date) -> list[str]:
             )
             for item in failures
         ]
-        head = ("Result type", "MX host", "Organization", "Sessions", "First day", "Last day", "Reason")
+        head = ("Result type", "MX host", "Organization", "Sessions", *_DAYS, "Reason")
         parts.append(_table("Every failure", head, rows))
     rows = [
         (
@@ -124,7 +127,7 @@ def _policy(policy: dict[str, Any], today: date) -> list[str]:
         )
         for item in policy["organizations"]
     ]
-    head = ("Organization", "Fine", "Failed", "First day", "Last day", "Signed by")
+    head = ("Organization", "Fine", "Failed", *_DAYS, "Signed by")
     parts.append(_table("Organizations", head, rows))
     return parts
 
@@ -170,13 +173,13 @@ def _chart(days: Sequence[dict[str, Any]], today: date) -> str:
 
 
 def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    numeric = [any(isinstance(row[column], int) for row in rows) for column in range(len(head))]
+    kinds = [
+        " class=n" if any(isinstance(row[column], int) for row in rows) else " class=day" if title in _DAYS else ""
+        for column, title in enumerate(head)
+    ]
 
     def cells(row: Sequence[object], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=n' if number else ''}>{shown(cell)}</{tag}>"
-            for cell, number in zip(row, numeric, strict=True)
-        )
+        return "".join(f"<{tag}{kind}>{shown(cell)}</{tag}>" for cell, kind in zip(row, kinds, strict=True))
 
     def shown(cell: object) -> str:
         return f"{cell:,}" if isinstance(cell, int) else escape(str(cell))
