@@ -30,7 +30,9 @@ from mta_sts.evidence import (
 from mta_sts.fetch import FetchCause, FetchedPolicy, FetchError
 from mta_sts.findings import Finding, MtaStsError, errors
 from mta_sts.policy import Policy, parse_policy
+from mta_sts.reports.containers import Limits
 from mta_sts.reports.origin import OriginCheck
+from mta_sts.reports.summary import Summary
 from tests.mta_sts.report_samples import BODY, DOMAIN, POLICY, data, days, failure, mail, policy, report
 
 if TYPE_CHECKING:
@@ -190,6 +192,24 @@ def test_trap_9_unreadable_files_are_named_in_the_verdict(tmp_path: Path) -> Non
     assert "broken.json" in finding.message
     (warning,) = judge(build(tmp_path, parse_explanation("unreadable=spam to the address")))
     assert "spam to the address" in warning.message
+    spoil(tmp_path, policy(failed=1, details=[failure()]))
+    about_another = parse_explanation("certificate-expired=their clock was wrong")
+    assert ["evidence-unreadable"] == rules(judge(build(tmp_path, about_another)))
+
+
+def test_a_report_beyond_the_size_that_was_asked_for_is_unreadable(tmp_path: Path) -> None:
+    """It may hold failures, as any other that is not read."""
+    clean_week(tmp_path)
+    assert ["evidence-no-reports", "evidence-unreadable"] == rules(judge(build(tmp_path, limits=Limits(document=100))))
+
+
+def test_files_are_listed_of_places_on_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects in S3 are not listed a second time."""
+    listed: list[str] = []
+    monkeypatch.setattr("mta_sts.evidence.collect", lambda *_: Summary())
+    monkeypatch.setattr("mta_sts.evidence.pieces", lambda places: listed.extend(places) or [])
+    build_evidence(DOMAIN, POLICY, [str(tmp_path), "s3://bucket/reports"], origin=OriginCheck(HOST))
+    assert [str(tmp_path)] == listed
 
 
 def test_trap_10_a_fetch_error_of_one_sender_stops_enforce(tmp_path: Path) -> None:
@@ -200,6 +220,7 @@ def test_trap_10_a_fetch_error_of_one_sender_stops_enforce(tmp_path: Path) -> No
     spoil(tmp_path, one)
     (finding,) = errors(judge(build(tmp_path)))
     assert finding.path == "sts-policy-fetch-error"
+    assert "no body named" in finding.message
 
 
 @pytest.mark.parametrize(
@@ -245,6 +266,8 @@ def test_trap_12_nothing_unsigned_makes_it_pass(tmp_path: Path) -> None:
     (warning,) = judge(vouched)
     assert "Ann Smith" in warning.message
     assert "fetched from our own mailbox" in warning.message
+    assert [None] * 2 == [one["signed_by"] for one in vouched["organizations"]]
+    assert [f"no signature: {sender}" for sender in SENDERS] == vouched["window"]["told_by"]
 
 
 def test_a_forged_clean_copy_does_not_replace_a_failing_report(tmp_path: Path) -> None:
@@ -343,8 +366,16 @@ def test_a_name_can_not_pass_for_a_signing_domain(tmp_path: Path, name: str, sho
     assert [shown] == build(tmp_path)["window"]["told_by"]
 
 
+@pytest.mark.parametrize("told_by", [None, [], "google.com"])
+def test_a_window_that_names_no_reporters_is_shown_with_none(told_by: object) -> None:
+    """As in a file that nobody checked."""
+    window = {"days_with_reports": 1, "successful_sessions": None, "told_by": told_by}
+    assert "evidence from None to None: 0 sessions, 0 senders, 1 day, told by nobody" == shown_window(window)
+
+
 def test_a_long_list_of_reporters_is_cut_where_it_is_read(tmp_path: Path) -> None:
     """With a count of the others."""
+    assert shown_window({"told_by": ["x.example"] * 10}).endswith("x.example; x.example")
     for number in range(12):
         one = report(organization=f"S{number:02}")
         (tmp_path / f"{number}.eml").write_bytes(signed(one, f"s{number:02}.example"))
@@ -398,7 +429,11 @@ def test_reports_without_a_session_make_no_days_and_no_organizations(tmp_path: P
         one = report(policy(successful=20 if day == "2026-03-01" else 0), day=day, organization="A")
         (tmp_path / f"{day}.eml").write_bytes(signed(one))
     (tmp_path / "zero.eml").write_bytes(signed(report(policy(successful=0), organization="B"), "two.example"))
+    (tmp_path / "zero.json").write_bytes(data(report(policy(successful=0), organization="C")))
     evidence = build(tmp_path)
+    assert {} == evidence["not_counted"]
+    (tmp_path / "2026-03-01.eml").unlink()
+    assert [] == build(tmp_path)["window"]["told_by"]
     assert (1, 1, "2026-03-01") == (
         evidence["window"]["days_with_reports"],
         evidence["window"]["organizations"],
@@ -442,6 +477,9 @@ def test_a_fixed_failure_starts_the_clock_again(tmp_path: Path) -> None:
     now = datetime(2026, 3, 15, tzinfo=UTC)
     evidence = build(tmp_path, fixed)
     assert "2026-03-04" == evidence["window"]["clean_from"]
+    again = parse_explanation("certificate-expired@mx2.example.com=2026-03-05: renewed again", fixed=True)
+    for both in ((fixed, again), (again, fixed)):
+        assert ["2026-03-05"] == [item["fixed_on"] for item in build(tmp_path, *both)["failures"]]
     assert [] == errors(judge(evidence, now=now))
     for path in tmp_path.glob("2026-03-1*"):
         path.unlink()
@@ -465,8 +503,9 @@ IDLE = ["certificate-expired@mx9.example.com=x", "sts-policy-invalid=x", "unread
 def test_an_explanation_of_nothing_is_refused(tmp_path: Path, text: str) -> None:
     """A slip in a host name must not look like an explanation."""
     failing_start(tmp_path)
-    with pytest.raises(MtaStsError, match="evidence-explanation-idle"):
+    with pytest.raises(MtaStsError, match="evidence-explanation-idle") as refused:
         build(tmp_path, parse_explanation(text))
+    assert [text.removesuffix("=x")] == [finding.path for finding in refused.value.findings]
 
 
 def test_a_failure_after_the_fix_is_not_explained(tmp_path: Path) -> None:
@@ -523,6 +562,18 @@ def test_too_few_sessions_need_another_day(tmp_path: Path) -> None:
     for day in days(8):
         (tmp_path / f"{day}.eml").write_bytes(signed(report(day=day)))
     assert date(2026, 3, 10) == ready_on(build(tmp_path), Thresholds(), date(2026, 3, 9))
+
+
+def test_what_reaches_each_threshold_is_enough(tmp_path: Path) -> None:
+    """To the last session, day and organization, and not one more is needed."""
+    clean_week(tmp_path, 7)
+    evidence = build(tmp_path)
+    just = Thresholds(days=7, sessions=70, organizations=2)
+    for now in (datetime(2026, 3, 7, tzinfo=UTC), datetime(2026, 3, 21, tzinfo=UTC)):
+        assert [] == check_evidence(evidence, ENFORCE, just, now, domain=DOMAIN)
+    assert ["evidence-stale"] == rules(judge(evidence, now=datetime(2026, 3, 22, tzinfo=UTC)))
+    assert date(2026, 3, 8) == ready_on(evidence, just, date(2026, 3, 7))
+    assert date(2026, 3, 9) == ready_on(evidence, Thresholds(sessions=71), date(2026, 3, 7))
 
 
 def test_what_is_enforced_is_what_was_in_testing(tmp_path: Path) -> None:
@@ -637,20 +688,21 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("text", ["", "type", "type=", "=reason", "a@b= ", "a@=x", "a= \u200b", "a=...", "@b=x"])
 def test_an_explanation_needs_a_type_and_a_reason(text: str) -> None:
     """What is missing is said."""
-    with pytest.raises(ValueError, match="TYPE"):
+    with pytest.raises(ValueError, match=r"write TYPE\[@MX\]=REASON"):
         parse_explanation(text)
 
 
 @pytest.mark.parametrize("text", ["type=reason", "type=2026-13-01:x", "type=2026-01-01:", "type=2026-01-01"])
 def test_a_fix_needs_a_day_and_a_reason(text: str) -> None:
     """The day is a date, the reason is there."""
-    with pytest.raises(ValueError, match="TYPE"):
+    with pytest.raises(ValueError, match=r"write TYPE\[@MX\]=YYYY-MM-DD:REASON"):
         parse_explanation(text, fixed=True)
 
 
 @pytest.mark.parametrize("text", ["", "Ann", "Ann:", ": reason", "Ann:\u200b", "\u200b: reason"])
 def test_vouching_needs_a_name_and_a_reason(text: str) -> None:
     """Nobody vouches anonymously."""
+    assert Vouching("Ann", "knows them") == parse_vouching("Ann: knows them")
     with pytest.raises(ValueError, match="NAME"):
         parse_vouching(text)
 

@@ -242,6 +242,8 @@ def test_text_of_strangers_is_harmless_before_it_is_kept() -> None:
     texts = [read_report.organization, read_report.results[0].failures[0].mx]
     assert all(text.isprintable() and len(text) <= 255 for text in texts)
     assert clean("\ud800") == "\N{REPLACEMENT CHARACTER}"
+    assert clean("A" * 300) == "A" * 254 + "…"
+    assert clean(10**5000) == ""  # printing it would raise
 
 
 def test_every_known_result_type_says_what_to_do() -> None:
