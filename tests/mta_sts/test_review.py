@@ -956,6 +956,13 @@ def test_whatever_stands_in_a_plan_it_is_read_or_refused(changes: list[tuple[int
         assert str(found.grade) in write(found, now).lower() or found.grade is Grade.UNKNOWN
 
 
+@pytest.mark.parametrize("bucket", [[None], [], {"a": None}])
+def test_a_bucket_that_is_no_name_is_nobodys(bucket: Any) -> None:
+    """Neither that of a policy object, nor that of what may uphold it: each is judged as without it."""
+    steps = [*usual(new=policy(MX1) | {"bucket": bucket}), step("p", BUCKET_POLICY, {"bucket": bucket}, None)]
+    assert "not-read" not in rules(judged(steps))
+
+
 def test_a_change_and_a_deletion_of_one_thing_are_judged_in_their_order() -> None:
     """The file changes, and the name of its host goes at the end."""
     domain = judged(WHOLE[:-1])

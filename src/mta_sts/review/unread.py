@@ -154,7 +154,8 @@ class Unread:
         return self._names_bucket_of(domain) or ("function" in self.kind.lower() and named)
 
     def _names_bucket_of(self, domain: Domain) -> bool:
-        return any(state.props.get("bucket") in domain.buckets for state in (self.step.old, self.step.new) if state)
+        named = [state.props.get("bucket") for state in (self.step.old, self.step.new) if state is not None]
+        return any(bucket in named for bucket in domain.buckets)
 
     @property
     def _another_file(self) -> bool:

@@ -56,12 +56,13 @@ class Domain:
     @cached_property
     def buckets(self) -> frozenset[str]:
         """The names of the buckets that its policy is in, or is read from."""
-        found = {
+        # No set: a plan may hold a list there.
+        found = [
             state.props.get("bucket")
             for part in self.of(Role.OBJECT)
             for state in (part.step.old, part.step.new)
             if state is not None
-        }
+        ]
         edges = [value for part in self.of(Role.EDGE) for value in (part.old, part.new) if isinstance(value, Edge)]
         return frozenset(
             name
