@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_days_are_utc_and_an_end_at_midnight_is_the_day_before(start: str, end: 
     assert days == (only(document).first_day, only(document).last_day)
 
 
+def test_days_without_a_zone_are_not_those_of_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the command runs."""
+    monkeypatch.setenv("TZ", "XXX-14")
+    time.tzset()
+    try:
+        dates = {"start-datetime": "2026-03-01T00:00:01", "end-datetime": "2026-03-01T23:59:58"}
+        assert "2026-03-01" == only({**report(), "date-range": dates}).first_day
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 NO_REPORT = {
     "null": None,
     "a number": 3,
@@ -107,6 +120,9 @@ NO_REPORT = {
         **report(),
         "date-range": {"start-datetime": "2026-03-02T00:00:00Z", "end-datetime": "2026-03-01T00:00:00Z"},
     },
+    "more policies than anyone has": report(*[policy()] * 10_001),
+    "more details than anyone has": report(policy(details=[failure()] * 10_001)),
+    "a year far ahead": report(day="2201-01-01"),
     "a foreign document": {"Version": "2012-10-17", "policies": [{"policy": {}}]},
 }
 
@@ -124,9 +140,14 @@ COUNTS = [
     (3, 3, 0),
     ("3", 3, 0),
     (3.0, 3, 0),
+    (0.0, 0, 0),
+    (" 0", 0, 0),
     (None, 0, 1),
     (-1, 0, 1),
     ("many", 0, 1),
+    ("²", 0, 1),
+    ("٣", 0, 1),
+    ("9" * 16, 0, 1),
     (2**60, 0, 1),
     (10**30, 0, 1),
     (1e300, 0, 1),
@@ -170,6 +191,7 @@ def test_a_missing_summary_is_unknown() -> None:
         (1, [failure(sessions=None)], {"certificate-expired": 1}),
         (1, [failure("CERTIFICATE-EXPIRED")], {"certificate-expired": 1}),
         (1, [failure("new-type")], {"new-type": 1}),
+        (1, [failure("")], {"unspecified": 1}),
         (None, [failure(sessions=2)], {"certificate-expired": 2, NO_DETAIL: 0}),
     ],
 )
@@ -203,6 +225,64 @@ def test_quirks_of_a_policy_are_read_for_what_they_mean(change: dict[str, Any], 
     assert expected == getattr(only(report(one)).results[0], field)
 
 
+SEVERAL = [failure(), failure(sessions=None)]
+LONG = {"start-datetime": "2026-03-01T00:00:00Z", "end-datetime": "2026-04-01T00:00:01Z"}
+WARNED: dict[str, list[dict[str, Any]]] = {
+    "count-spelling": [report(policy(successful="5")), report(policy(failed=1.0, details=[failure()]))],
+    "date-range-long": [{**report(), "date-range": LONG}],
+    "detail-count-unknown": [report(policy(failed=2, details=SEVERAL))],
+    "details-exceed-total": [report(policy(failed=1, details=[failure(sessions=2)]))],
+    "failure-count-unknown": [report(policy(failed=None))],
+    "no-organization-name": [{**report(), "organization-name": name} for name in ("", 5, None)],
+    "no-policy-domain": [report(policy(domain=None))],
+    "no-policy-string": [report(policy(body=()))],
+    "no-report-id": [{**report(), "report-id": None}],
+    "policy-type-spelling": [report(policy("TLSA"))],
+    "policy-type-unknown": [report(policy("tls"))],
+    "result-type-spelling": [report(policy(failed=1, details=[failure("Certificate-Expired")]))],
+    "result-type-unknown": [report(policy(failed=1, details=[failure("expired")]))],
+    "successful-count-unknown": [report(policy(successful=-1))],
+}
+
+
+@pytest.mark.parametrize(("warning", "documents"), WARNED.items(), ids=WARNED.keys())
+def test_each_quirk_is_told_by_its_name_and_nothing_else_is(warning: str, documents: list[dict[str, Any]]) -> None:
+    """A usual report, of any type and with details, has none."""
+    for document in documents:
+        assert (warning,) == only(document).warnings
+    details = [failure(), failure("validation-failure")]
+    assert () == only(report(policy(failed=2, details=details), policy("tlsa"), policy("no-policy-found"))).warnings
+
+
+def test_what_stands_alone_counts_as_a_list_of_one_and_what_is_missing_comes_from_the_mail() -> None:
+    """One policy without a list; a policy's domain, where only the mail names it; a body belongs to `sts` alone."""
+    assert only(report()).policies == only({**report(), "policies": policy()}).policies
+    (result,) = only(report(policy(domain=None)), Context(domain="Example.COM.")).results
+    assert "example.com" == result.domain
+    other = policy("tlsa")
+    other["policy"]["policy-string"] = list(BODY)
+    assert "" == only(report(other)).results[0].body
+    (result,) = only(report({"summary": policy(successful=3)["summary"]})).results
+    assert ("unspecified", 3) == (result.policy_type, result.successful)
+
+
+def test_at_the_limits_everything_is_read() -> None:
+    """As many policies, details, values and days as are taken, and the largest number."""
+    assert 10_000 == len(only(report(*[policy()] * 10_000)).policies)
+    (result,) = only(report(policy(failed=10_000, details=[failure()] * 10_000))).results
+    assert 10_000 == len(result.failures)
+    for count, reason in ((1_000_000, "it has no policies"), (1_000_001, "values in one file")):
+        (item,) = found_in(b'{"x": [' + b"0," * count + b"0]}")
+        assert isinstance(item, Unreadable)
+        assert reason in item.reason
+    month = only({**report(), "date-range": {**LONG, "end-datetime": "2026-04-01T00:00:00Z"}})
+    assert ("2026-03-31", ()) == (month.last_day, month.warnings)
+    for day in ("2015-01-01", "2200-12-31"):
+        assert day == only(report(day=day)).first_day
+    (result,) = only(report(policy(successful=2**53 - 1, failed=float(2**53 - 1)))).results
+    assert (2**53 - 1, 2**53 - 1) == (result.successful, result.failed)
+
+
 def test_an_mx_host_is_compared_without_prefix_case_and_dot() -> None:
     """`mx: MX1.Example.COM.` is the host mx1.example.com."""
     (result,) = only(report(policy(failed=1, details=[failure(mx="mx: MX1.Example.COM.")]))).results
@@ -223,6 +303,7 @@ def test_what_is_missing_about_the_sender_is_taken_from_elsewhere() -> None:
     bare = {**report(), "organization-name": None, "report-id": None, "contact-info": None}
     assert only(bare, Context(submitter="sender.example")).organization == "sender.example"
     assert only({**bare, "contact-info": "a@b.example"}).organization == "b.example"
+    assert only(bare).organization == "(no name)"
     assert only(bare).report_id == only(bare).report_id
     assert only(bare).report_id != only({**bare, "policies": [policy(successful=6)]}).report_id
 
@@ -241,8 +322,14 @@ def test_text_of_strangers_is_harmless_before_it_is_kept() -> None:
     read_report = only(document)
     texts = [read_report.organization, read_report.results[0].failures[0].mx]
     assert all(text.isprintable() and len(text) <= 255 for text in texts)
+    for size, kept in ((512, "a" * 254 + "…"), (513, "")):
+        (result,) = only(report(policy(failed=1, details=[failure(mx="a" * size)]))).results
+        assert kept == result.failures[0].mx
     assert clean("\ud800") == "\N{REPLACEMENT CHARACTER}"
     assert clean("A" * 300) == "A" * 254 + "…"
+    assert clean("\x1b" * 255) == "\N{REPLACEMENT CHARACTER}" * 255
+    for number in (2**53 - 1, 1 - 2**53):
+        assert clean(number) == str(number)
     assert clean(10**5000) == ""  # printing it would raise
 
 

@@ -57,7 +57,7 @@ _MAX_COUNT = 2**53 - 1  # I-JSON (RFC 7493 §2.2), which RFC 8460 §4.4 asks for
 _MAX_BODY = 65536  # RFC 8461 §3.3
 _MAX_ITEMS = 10_000
 _MAX_VALUES = 1_000_000  # each costs up to a hundred bytes of memory and as few as two in the file
-_BLANKS = re.compile(r"[ \t\r\n\0]*")
+_MARK = re.compile(r"[^ \t\r\n\0]")
 _LONG_RANGE_DAYS = 31
 _FIRST_YEAR, _LAST_YEAR = 2015, 2200  # the first drafts of TLS reporting are from 2016
 
@@ -199,8 +199,8 @@ def _documents_slowly(data: bytes) -> Iterator[dict[str, Any] | ReportError]:
 
 
 def _after_blanks(text: str, place: int) -> int:
-    blanks = _BLANKS.match(text, place)
-    return blanks.end() if blanks else place
+    mark = _MARK.search(text, place)
+    return mark.start() if mark else len(text)
 
 
 def parse_report(document: dict[str, Any], name: str, context: Context) -> Report:
