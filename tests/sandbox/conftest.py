@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import urllib.request
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,7 @@ import yaml
 from pulumi.runtime.config import set_all_config
 from pulumi_mta_sts.outside import outside, use
 
-from sandbox.deployment import Deployment
+from sandbox.deployment import NO_CHECKPOINTS, Deployment, standing_providers
 from sandbox.world.client import World
 from sandbox.world.internet import TOKEN
 
@@ -43,7 +45,18 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
-def deploy(world: World, tmp_path: Path) -> Callable[..., Deployment]:
+def sparing(world: World, request: pytest.FixtureRequest) -> Iterator[Callable[[], dict[str, str]]]:
+    """Return a function that gives an engine's variables: providers that stand through the test, one state at the end.
+
+    In a test that is marked `as_for_a_person` engines start their own, and write their state around each step.
+    """
+    as_for_a_person = request.node.get_closest_marker("as_for_a_person")
+    with contextlib.ExitStack() as ending:
+        yield cache(lambda: {} if as_for_a_person else NO_CHECKPOINTS | ending.enter_context(standing_providers(world)))
+
+
+@pytest.fixture
+def deploy(world: World, tmp_path: Path, sparing: Callable[[], dict[str, str]]) -> Callable[..., Deployment]:
     """Return a function that declares domains and gives the deployment of the repository's own program."""
 
     def declare(*domains: dict[str, Any], accounts: str = ACCOUNT, **settings: Any) -> Deployment:
@@ -55,7 +68,7 @@ def deploy(world: World, tmp_path: Path) -> Callable[..., Deployment]:
         }
         file = tmp_path / "Pulumi.sandbox.yaml"
         file.write_text(yaml.safe_dump({"config": config}, allow_unicode=True), encoding="utf-8")
-        return Deployment(world, config=file)
+        return Deployment(world, config=file, environment=sparing())
 
     return declare
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pulumi
@@ -284,13 +285,16 @@ def usual_style(host: str) -> None:
     pulumi.export("policy", policy.version_id)
 
 
-def test_the_same_change_in_the_usual_style_loses_mail(world: World, tmp_path: Path) -> None:
+def test_the_same_change_in_the_usual_style_loses_mail(
+    world: World, tmp_path: Path, sparing: Callable[[], dict[str, str]]
+) -> None:
     """The control: what the campaign watches for does happen to a program without barriers."""
     config = tmp_path / "Pulumi.sandbox.yaml"
     config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
     since = 0.0
     for host in ("mx1.example.com", "mx3.example.com"):
-        made = Deployment(world, lambda host=host: usual_style(host), config=config).up()
+        program = partial(usual_style, host)
+        made = Deployment(world, program, config=config, environment=sparing()).up()
         assert made.ok, made.errors
         since = since or world.now() + DAY
         world.advance(DAY)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sandbox.world.client import World
     from tests.sandbox.conftest import Cloudflare
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.as_for_a_person]
 
 OWN = {
     "domain": "example.com",

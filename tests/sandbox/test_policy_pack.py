@@ -12,6 +12,7 @@ import pytest
 from sandbox.deployment import ROOT, Deployment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from sandbox.world.client import World
@@ -35,9 +36,11 @@ class Heard:
             self.said.append((policy.policy_name, policy.enforcement_level, policy.message))
 
 
-def test_the_sandbox_stack_passes_every_rule(world: World, cloudflare: Cloudflare) -> None:
+def test_the_sandbox_stack_passes_every_rule(
+    world: World, cloudflare: Cloudflare, sparing: Callable[[], dict[str, str]]
+) -> None:
     """What isn't known yet in a preview stops nothing, the update leaves nothing unsaid, and drift is seen at night."""
-    deployment = Deployment(world, policy_pack=PACK)
+    deployment = Deployment(world, policy_pack=PACK, environment=sparing())
     previewed, updated, again = Heard(), Heard(), Heard()
     planned = deployment.preview(on_event=previewed)
     assert planned.ok, planned.errors
@@ -59,7 +62,9 @@ def test_the_sandbox_stack_passes_every_rule(world: World, cloudflare: Cloudflar
     assert "no changes were expected" in drifted.errors
 
 
-def test_a_bad_policy_is_refused_before_it_is_made(world: World, tmp_path: Path) -> None:
+def test_a_bad_policy_is_refused_before_it_is_made(
+    world: World, tmp_path: Path, sparing: Callable[[], dict[str, str]]
+) -> None:
     """By the rule's name, in a program that knows nothing of us; a file sets and switches rules."""
 
     def program(body: str) -> None:
@@ -74,7 +79,7 @@ def test_a_bad_policy_is_refused_before_it_is_made(world: World, tmp_path: Path)
         )
 
     wrong = "version: STSv1\nmode: testing\nmx: 192.0.2.1\nmax_age: 604800\n"
-    refused = Deployment(world, lambda: program(wrong), policy_pack=PACK).up()
+    refused = Deployment(world, lambda: program(wrong), policy_pack=PACK, environment=sparing()).up()
     assert not refused.ok
     assert "policy-valid" in refused.errors
     assert "mx-address" in refused.errors
@@ -84,7 +89,7 @@ def test_a_bad_policy_is_refused_before_it_is_made(world: World, tmp_path: Path)
         file = tmp_path / "rules.json"
         file.write_text(json.dumps(config), encoding="utf-8")
         right = wrong.replace("192.0.2.1", "mx1.example.com")
-        deployment = Deployment(world, lambda: program(right), policy_pack=PACK)
+        deployment = Deployment(world, lambda: program(right), policy_pack=PACK, environment=sparing())
         return deployment.preview(policy_pack_configs=[str(file)]).errors
 
     switched = planned({"policy-max-age": {"maximum": 86400}})

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandbox.world.client import World
     from tests.sandbox.conftest import Cloudflare
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.as_for_a_person]
 
 LAST = "-mx-mx2.example.com"
 """The end of the name of what nothing in the state depends on: only such a thing can be pending."""

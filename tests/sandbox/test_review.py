@@ -79,7 +79,7 @@ def test_our_component_is_safe_in_every_form_of_plan(
 
 
 def test_the_past_makes_a_change_unsafe_that_the_plan_alone_can_not_judge(
-    world: World, tmp_path: Path, cloudflare: Cloudflare
+    world: World, tmp_path: Path, cloudflare: Cloudflare, sparing: Callable[[], dict[str, str]]
 ) -> None:
     """A policy that lists only the old host was replaced a day ago; senders may hold it for nine days more."""
     only = Wanted("enforce", (MX1,))
@@ -89,7 +89,7 @@ def test_the_past_makes_a_change_unsafe_that_the_plan_alone_can_not_judge(
     config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
 
     def deployment(wanted: Wanted) -> Deployment:
-        return Deployment(world, style.program(wanted), stack="past", config=config)
+        return Deployment(world, style.program(wanted), stack="past", config=config, environment=sparing())
 
     for wanted in (only, both):
         assert deployment(wanted).up().ok
@@ -112,7 +112,7 @@ def test_the_past_makes_a_change_unsafe_that_the_plan_alone_can_not_judge(
 
 
 def test_mx_records_alone_are_judged_with_what_is_published(
-    world: World, tmp_path: Path, deploy: Callable[..., Deployment]
+    world: World, tmp_path: Path, deploy: Callable[..., Deployment], sparing: Callable[[], dict[str, str]]
 ) -> None:
     """The policy is another stack's: only --live can tell, and a domain without any is safe."""
     import pulumi_cloudflare  # noqa: PLC0415  heavy
@@ -133,7 +133,7 @@ def test_mx_records_alone_are_judged_with_what_is_published(
     def stack(hosts: dict[str, Sequence[str]]) -> Deployment:
         config = tmp_path / "Pulumi.mail.yaml"
         config.write_text("config:\n  aws:region: eu-west-1\n", encoding="utf-8")
-        return Deployment(world, mail(hosts), stack="mail", config=config)
+        return Deployment(world, mail(hosts), stack="mail", config=config, environment=sparing())
 
     with_policy, without = "with.example.com", "without.example.com"
     assert stack(dict.fromkeys((with_policy, without), (MX1,))).up().ok

@@ -145,7 +145,7 @@ def test_nothing_that_is_wrong_elsewhere_holds_up_the_brake(
 
 
 def test_the_policy_host_moves_in_the_steps_that_the_refusal_names(
-    world: World, cloudflare: Cloudflare, tmp_path: Path
+    world: World, cloudflare: Cloudflare, tmp_path: Path, sparing: Callable[[], dict[str, str]]
 ) -> None:
     """With another policy it is refused before anything is made; with the same one, after the alias, it moves."""
     config = tmp_path / "Pulumi.sandbox.yaml"
@@ -159,7 +159,7 @@ def test_the_policy_host_moves_in_the_steps_that_the_refusal_names(
             here = {"bucket": "policies-new", "target": target} if target else former
             MtaSts("mail", domain | changed | {"host": here})
 
-        return Deployment(world, program, config=config).up()
+        return Deployment(world, program, config=config, environment=sparing()).up()
 
     first = up()
     assert first.ok, first.errors
