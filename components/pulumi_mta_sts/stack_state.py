@@ -1,5 +1,6 @@
 """What the stack's own state holds already. A program can't see it; the engine's own function can be asked."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,8 @@ _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _RECORD = "mta-sts:index:MtaSts$cloudflare:index/dnsRecord:DnsRecord"
 _CERTIFICATE = "$aws:acm/certificate:Certificate"
 _DISTRIBUTION = "$aws:cloudfront/distribution:Distribution"
+_TRIES = 3
+_PAUSE = 0.2
 
 
 def names_in_state() -> frozenset[str]:
@@ -76,13 +79,19 @@ def _of(kind: str) -> dict[str, Mapping[str, Any]]:
 
 def _read() -> Mapping[str, Mapping[str, Any]]:
     stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    try:
-        answer = pulumi.runtime.invoke(_FUNCTION, {"stackName": stack}).value
-        return dict((answer or {})["outputs"])
-    except Exception as error:
-        message = (
-            f"the state of {stack} can't be read ({' '.join(str(error).split())[-200:]}), and a record that is in it "
-            "must not be imported again, nor a domain fall off the policy host that it names; run it again (or leave "
-            "`adopt` out where everything is adopted)"
-        )
-        raise MtaStsError("state", [Finding("state-unreadable", "", message)]) from error
+    tries = 0
+    while True:
+        try:
+            answer = pulumi.runtime.invoke(_FUNCTION, {"stackName": stack}).value
+            return dict((answer or {})["outputs"])
+        except Exception as error:
+            tries += 1
+            if tries < _TRIES:  # the engine may just be writing it: for a moment a file backend has none, or half of it
+                time.sleep(_PAUSE)
+                continue
+            message = (
+                f"the state of {stack} can't be read ({' '.join(str(error).split())[-200:]}), and a record that is in "
+                "it must not be imported again, nor a domain fall off the policy host that it names; run it again (or "
+                "leave `adopt` out where everything is adopted)"
+            )
+            raise MtaStsError("state", [Finding("state-unreadable", "", message)]) from error

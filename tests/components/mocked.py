@@ -63,6 +63,7 @@ class Answer(grpc.RpcError):
 class World(mocks.Mocks):
     """Zones, records, served policies and the account; `failing` maps a function (or `s3`, `sts`) to its error.
 
+    The error of a function is what it `says`, for one `zone` or all, always or `times` 1.
     `state` are the outputs by URN that the stack's state holds; `mail_hosts` what is wrong with MX hosts: cause and
     words, or nothing where a host has no address.
     """
@@ -94,6 +95,8 @@ class World(mocks.Mocks):
             self.calls.append((args.token, args.args))
         failing = self.failing.get(args.token)
         if failing is not None and failing.get("zone") in (None, args.args.get("zoneId")):
+            if failing.get("times") == 1:
+                del self.failing[args.token]
             raise Answer(failing["says"])
         if args.token == ZONES:
             results = [

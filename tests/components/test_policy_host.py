@@ -362,6 +362,13 @@ def test_a_domain_taken_from_the_list_is_served_on_while_the_bucket_can_not_be_r
     assert any("old.example.com is no longer listed" in line for line in run.warnings)
 
 
+def test_a_state_that_is_just_being_written_is_read_again(world: World) -> None:
+    """A file backend may have half of it for a moment; that is no reason to stop."""
+    in_state(world, "example.com", "lists.example.com", "old.example.com")
+    world.failing |= {"s3": "AccessDenied", STATE: {"says": "failed to load checkpoint: EOF", "times": 1}}
+    assert "mta-sts.old.example.com" in host(world, DOMAINS)["host-distribution"].inputs["aliases"]
+
+
 def test_where_neither_bucket_nor_state_can_be_read_a_host_is_not_changed(world: World) -> None:
     """Who is served here can't be told at all."""
     world.failing |= {"s3": "AccessDenied", STATE: {"says": "no such stack"}}
