@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,8 @@ class Deployment:
     """A stack of the sandbox. `program` is a function, or a folder whose `__main__.py` is run.
 
     With `policy_pack`, a folder with a PulumiPolicy.yaml, every preview and update is judged by it; `environment` are
-    variables for the engine, beside those of the sandbox.
+    variables for the engine, beside those of the sandbox. Without `outputs` those of the program are not read after an
+    update.
     """
 
     def __init__(
@@ -111,17 +113,20 @@ class Deployment:
         config: Path | None = None,
         policy_pack: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
+        outputs: bool = True,
     ) -> None:
-        from pulumi import automation  # noqa: PLC0415  heavy
+        from pulumi import automation, log  # noqa: PLC0415  heavy
 
         # After a refusal the SDK's language server speaks to an engine that is gone, and logs that with a traceback.
         logging.getLogger("grpc._server").disabled = True
+        # The SDK tells the engine of everything that it does for a resource, by a call each; here nobody reads that.
+        log.debug = _say_nothing
         self._world = world
         self._judged_by = {"policy_packs": [str(policy_pack)]} if policy_pack is not None else {}
         folder = world.folder
         for name in ("backend", "pulumi-home", "work"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        engine = find_engine()
+        engine = _engine()
         self._environment = _environment(folder, engine, world) | dict(environment)
         # Everything that the engine and the program read comes from here, nothing of the person's clouds.
         os.environ.clear()
@@ -140,6 +145,8 @@ class Deployment:
                     work_dir=str(work), pulumi_home=str(folder / "pulumi-home"), pulumi_command=command
                 ),
             )
+        if not outputs:
+            self._stack.workspace.stack_outputs = lambda stack_name: {}  # type: ignore[method-assign]  # noqa: ARG005
 
     def preview(self, **options: Any) -> Outcome:
         """Plan, and change nothing."""
@@ -223,6 +230,15 @@ class Deployment:
         """Remove the locks of runs that are no more: `_only_one` has made sure that none goes on."""
         for lock in (self._world.folder / "backend" / ".pulumi" / "locks").rglob("*.json"):
             lock.unlink()
+
+
+@cache
+def _engine() -> Path:
+    return find_engine()
+
+
+def _say_nothing(*_: object, **__: object) -> None:
+    """Take the place of a log."""
 
 
 NO_CHECKPOINTS = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}

@@ -28,7 +28,15 @@ from mta_sts.sender import temperaments
 from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange, host
 from sandbox.chaos.control import usual_style
 from sandbox.chaos.witness import Testimony, testify
-from sandbox.deployment import NO_CHECKPOINTS, Deployment, Outcome, end_orphans, engine_processes, standing_providers
+from sandbox.deployment import (
+    NO_CHECKPOINTS,
+    ROOT,
+    Deployment,
+    Outcome,
+    end_orphans,
+    engine_processes,
+    standing_providers,
+)
 from sandbox.world.client import World
 from sandbox.world.internet import ACCOUNT, TOKEN
 
@@ -160,9 +168,8 @@ class Stage:
         }
         file = self.world.folder / "Pulumi.sandbox.yaml"
         file.write_text(yaml.safe_dump({"config": config}), encoding="utf-8")
-        if self._control:
-            return Deployment(self.world, lambda: usual_style(domains), config=file, environment=self._environment)
-        return Deployment(self.world, config=file, environment=self._environment)
+        program = (lambda: usual_style(domains)) if self._control else ROOT
+        return Deployment(self.world, program, config=file, environment=self._environment, outputs=False)
 
     def _retracted(self, change: DomainChange) -> dict[str, Any] | None:
         """Return a domain that may not go yet as it is taken back first."""
