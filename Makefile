@@ -18,7 +18,7 @@ review: .venv/.ready ## Let `mta-sts review` judge real plans: usual styles, and
 	@$(PY) -m sandbox review
 walk: .venv/.ready ## Walk from testing to enforce on evidence, in a world of its own (a minute or two).
 	@$(PY) -m sandbox walk
-chaos: .venv/.ready ## Interrupt many changes at every step, and let senders judge, a million deliveries (three quarters of an hour).
+chaos: .venv/.ready ## Interrupt many changes at every step, and let senders judge, a million deliveries (half an hour).
 	@$(PY) -m sandbox.chaos
 down: .venv/.ready ## End the sandbox's processes and throw its world and state away.
 	@$(PY) -m sandbox down

@@ -146,8 +146,6 @@ class Stage:
 
     def __enter__(self) -> Self:
         self._ending.callback(self.world.stop)
-        if not self._killed:
-            self._environment = NO_CHECKPOINTS | self._ending.enter_context(standing_providers(self.world))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,6 +153,8 @@ class Stage:
 
     def declare(self, *, after: bool) -> Deployment:
         """Return the deployment of what is declared before or after the changes."""
+        if not self._killed and not self._environment:
+            self._environment = NO_CHECKPOINTS | self._ending.enter_context(standing_providers(self.world))
         declared = [change.declared(after=after) or self._retracted(change) for change in self.changes]
         domains = [domain for domain in declared if domain is not None]
         for domain in domains:
@@ -407,27 +407,29 @@ def run_kill(prepared: Path, folder: Path, update: int, step: int, change: Domai
     """
     if update:
         _copy(prepared, folder)
+    killed = False
+
+    def kill(outcome: Outcome, _: object) -> None:
+        nonlocal killed
+        if len(outcome.changes) >= step and not killed:
+            killed = True
+            for pid in engine_processes(folder):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    # The SDK's thread says so whenever it sees that the engine is gone.
+    warnings.filterwarnings("ignore", "Error in event stream")
     try:
-        with Stage(folder, [change], killed=True) as stage:
+        with Stage(folder, [change]) as stage:
             since = stage.world.now()
-            killed = False
             for _ in range(update - 1):
                 stage.settle(12 * DAY)
-
-            def kill(outcome: Outcome, _: object) -> None:
-                nonlocal killed
-                if len(outcome.changes) >= step and not killed:
-                    killed = True
-                    for pid in engine_processes(folder):
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
-
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Error in event stream")  # so it ends where the engine is killed
-                stage.declare(after=True).up(on_event=kill)
+        with Stage(folder, [change], killed=True) as stage:
+            stage.declare(after=True).up(on_event=kill)
             if not killed:
                 return []
             stage.recover()
+        with Stage(folder, [change]) as stage:
             _until_done(stage)
             stage.world.advance(_LONGEST)
             place = Interruption(step, "kill", update)
