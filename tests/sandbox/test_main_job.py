@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sandbox.world.client import World
     from tests.sandbox.conftest import Cloudflare
 
-pytestmark = [pytest.mark.engine, pytest.mark.as_for_a_person]
+pytestmark = pytest.mark.engine
 
 OWN = {
     "domain": "example.com",
@@ -40,6 +40,7 @@ def _order(steps: list[Any]) -> dict[str, int]:
     return {step.name: place for place, step in enumerate(steps)}
 
 
+@pytest.mark.as_for_a_person
 def test_many_domains_do_not_wait_for_each_other(deploy: Callable[..., Deployment]) -> None:
     """Barriers ask the providers while the engine waits for them: that takes none of the program's own threads."""
     domains = [{"domain": f"d{number}.example.com", "mx": ["mx1.example.com"]} for number in range(6)]
@@ -47,6 +48,7 @@ def test_many_domains_do_not_wait_for_each_other(deploy: Callable[..., Deploymen
     assert made.ok, made.errors
 
 
+@pytest.mark.as_for_a_person
 def test_a_domain_is_published_in_the_order_that_senders_need(
     world: World, deploy: Callable[..., Deployment], tmp_path: Path
 ) -> None:
@@ -243,6 +245,7 @@ def test_a_fault_in_mid_update_is_named_and_the_next_up_completes(
     assert deploy(GOOGLE).preview().changes == []
 
 
+@pytest.mark.as_for_a_person
 def test_a_record_made_but_not_recorded_is_not_made_twice(
     world: World, deploy: Callable[..., Deployment], cloudflare: Cloudflare
 ) -> None:
