@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from mta_sts.network_options import Network
 from sandbox import SandboxError
 from sandbox.engine import find_engine
 
@@ -305,11 +306,10 @@ def _note(outcome: Outcome, event: automation.events.EngineEvent) -> None:
 
 def use_outside(world: World) -> None:
     """Give the components the sandbox's clock, its DNS, and the ports of its servers."""
-    from dns.asyncresolver import Resolver  # noqa: PLC0415  heavy
     from pulumi_mta_sts.outside import Outside, resolve, use  # noqa: PLC0415  heavy
 
-    resolver = Resolver(configure=False)
-    resolver.nameservers, resolver.port = [world.endpoints.dns["address"]], world.endpoints.dns["port"]
+    server = world.endpoints.dns
+    resolver = Network([(server["address"], server["port"])]).resolver()
 
     async def wait(seconds: float) -> None:
         world.advance(seconds)
