@@ -33,9 +33,9 @@ class DomainChange:
 
     @property
     def is_long(self) -> bool:
-        """Whether it takes more than three calls that change something, or may take more than one update."""
+        """Whether it takes more than three calls that change something, may take more updates, or changes the host."""
         if self.before is None or self.after is None:
-            return self.before is None
+            return True
         before, after = (
             {entry if isinstance(entry, str) else entry["host"] for entry in declared["mx"]}
             for declared in (self.before, self.after)

@@ -34,6 +34,11 @@ def test_there_are_forty_different_changes() -> None:
     assert len(CHANGES) == len(declared)
 
 
+def test_the_cells_of_the_host_have_every_change_that_changes_it() -> None:
+    """Whether a domain comes or goes: its name enters or leaves the certificate and the distribution."""
+    assert all(change.is_long for change in CHANGES if change.before is None or change.after is None)
+
+
 def test_judges_that_see_harm_say_so() -> None:
     """A life in which the only MX host goes with nothing left is refused mail, by ours and by the independent one."""
     body = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmax_age: 864000\n"
