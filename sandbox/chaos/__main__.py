@@ -182,7 +182,7 @@ class Campaign:
         """Return the goals that were missed: a campaign that tries less than it says proves nothing."""
         met = {life.interruption for life in self._lives if life.stopped}
         kills = sum(life.stopped for life in self._lives if "killed" in life.interruption)
-        lines = len({life.line for life in self._lives})
+        lines = len({life.line for life in self._lives if not life.change.startswith(_CONTROL)})
         counted = (
             ("changes", len(self._changes), _LEAST_CHANGES),
             ("kills with recovery", kills, _LEAST_KILLS),

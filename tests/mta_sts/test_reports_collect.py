@@ -10,6 +10,7 @@ import random
 import zipfile
 from collections import Counter
 from contextlib import suppress
+from errno import ENOSPC
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mta_sts.findings import MtaStsError
 from mta_sts.reports import collect as collect_module
 from mta_sts.reports import sources, summary
 from mta_sts.reports.collect import Options, Progress, collect
@@ -355,6 +357,18 @@ def test_spilled_to_disk_or_not_the_sums_are_the_same(tmp_path: Path, monkeypatc
     names = [str(path) for path in tmp_path.iterdir()]
     random.Random(7).shuffle(names)  # noqa: S311  order, not a secret
     assert whole == read_all(*names)
+
+
+def test_a_disk_that_is_full_for_a_moment_is_not_a_fault_of_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not kept is lost: the run fails, and no healthy report is called unreadable."""
+    write(tmp_path, *(report(organization=f"S{number}") for number in range(9)))
+    monkeypatch.setattr(summary, "_KEEP_RECORDS", 3)
+    monkeypatch.setattr(summary.Spill, "_pack", Mock(side_effect=[OSError(ENOSPC, "No space left"), *[None] * 9]))
+    with pytest.raises(MtaStsError) as caught:
+        collect([str(tmp_path)], Options(jobs=1))
+    assert ["no-room"] == [finding.rule for finding in caught.value.findings]
 
 
 @pytest.mark.parametrize(("seconds", "pools"), [(0, 1), (math.inf, 0)])

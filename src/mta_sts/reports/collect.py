@@ -172,6 +172,7 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
     unreadable: list[Unreadable] = []
     found = other_domains = 0
     domains, keep = options.domains, spill.add
+    no_room: list[OSError] = []
 
     def emit(item: Report | Unreadable) -> None:
         nonlocal found, other_domains
@@ -183,10 +184,15 @@ def _read(work: Work, *, folder: Path, options: Options, into: Spill | None) -> 
         if wanted is None:
             other_domains += 1
         else:
-            keep(wanted)
+            try:
+                keep(wanted)
+            except OSError as error:  # not to be taken for what is wrong with the input
+                no_room.append(error)
 
     context = Context(options.origin if options.origin.active else None)
     files = work_through(work, context, Input(options.limits, emit))
+    if no_room:
+        raise no_room[0]
     return _Done({} if into else spill.take(), files, found, other_domains, unreadable)
 
 
