@@ -20,7 +20,7 @@ from pulumi_mta_sts import aws_access, dns
 from pulumi_mta_sts.judgement import JudgedHost, ledger_as_warning, ledger_of
 from pulumi_mta_sts.outside import outside
 from pulumi_mta_sts.refusal import as_warning, collect, raise_together, warn
-from pulumi_mta_sts.stack_state import certificate_in_state
+from pulumi_mta_sts.stack_state import certificate_in_state, is_validated
 from pulumi_mta_sts.zone_contents import caa_findings, delegation_findings, find_zone_id, known_zones, live_id_at
 
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
@@ -230,8 +230,9 @@ def _kept(
 
 
 def _stands(name: str, zone_ids: Mapping[str, pulumi.Input[str]]) -> bool:
-    """Whether the certificate in the state has these domains and no other, so that no new one is asked for."""
-    return _names_so_far(name, []) == {_policy_host(domain) for domain in zone_ids}
+    """Whether the certificate in the state is issued for these domains and no other: then no new one is asked for."""
+    wanted = {_policy_host(domain) for domain in zone_ids}
+    return _names_so_far(name, []) == wanted and is_validated(f"{name}-certificate")
 
 
 def _names_so_far(name: str, findings: list[Finding]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from pulumi_mta_sts.live import once_a_run
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _RECORD = "mta-sts:index:MtaSts$cloudflare:index/dnsRecord:DnsRecord"
 _CERTIFICATE = "$aws:acm/certificate:Certificate"
+_VALIDATION = "$aws:acm/certificateValidation:CertificateValidation"
 _DISTRIBUTION = "$aws:cloudfront/distribution:Distribution"
 _TRIES = 3
 _PAUSE = 0.2
@@ -50,6 +51,18 @@ def certificate_in_state(name: str) -> frozenset[str]:
     certificate = _of(_CERTIFICATE).get(name, {})
     names = [certificate.get("domainName"), *(certificate.get("subjectAlternativeNames") or ())]
     return frozenset(str(each) for each in names if each)
+
+
+def is_validated(name: str) -> bool:
+    """Whether a certificate of this stack's state was seen issued, and an update waits for nothing.
+
+    Where the state can't be read it is taken for one that was not.
+    """
+    try:
+        certificate, validation = _of(_CERTIFICATE).get(name, {}), _of(_VALIDATION).get(f"{name}-validation", {})
+    except MtaStsError:
+        return False
+    return bool(certificate) and certificate.get("arn") == validation.get("certificateArn")
 
 
 def distribution_target(name: str) -> str | None:

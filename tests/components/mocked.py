@@ -89,6 +89,19 @@ class World(mocks.Mocks):
         self.records[zone].append(record)
         return record
 
+    def certified(self, parent: str, name: str, names: list[str], *, issued: bool = True) -> None:
+        """Let the stack's state hold a certificate, and that it was seen issued."""
+        urn = f"urn:pulumi:test::mta-sts::{parent}$aws:acm"
+        arn = f"arn:{name}"
+        self.state[f"{urn}/certificate:Certificate::{name}"] = {
+            "arn": arn,
+            "domainName": names[0],
+            "subjectAlternativeNames": names,
+        }
+        if issued:
+            validation = f"{urn}/certificateValidation:CertificateValidation::{name}-validation"
+            self.state[validation] = {"certificateArn": arn}
+
     def call(self, args: mocks.MockCallArgs) -> dict[str, Any]:
         """Answer a provider function."""
         with self.lock:

@@ -181,13 +181,22 @@ def test_a_record_of_others_is_not_ours_to_change(world: World) -> None:
     assert "[record-exists]" in message
 
 
-@pytest.mark.parametrize(("names", "held_up"), [(["mta-sts.example.com"], False), (["mta-sts.b.example.com"], True)])
-def test_caa_stops_only_a_certificate_that_is_asked_for(world: World, names: list[str], held_up: bool) -> None:
+@pytest.mark.parametrize(
+    ("names", "issued", "held_up"),
+    [
+        (["mta-sts.example.com"], True, False),
+        (["mta-sts.example.com"], False, True),
+        (["mta-sts.b.example.com"], True, True),
+    ],
+)
+def test_caa_stops_only_a_certificate_that_is_asked_for(
+    world: World, names: list[str], *, issued: bool, held_up: bool
+) -> None:
     """The one that the state holds for the same names stands; the warning says that it can't be renewed."""
     live(world)
     world.has("CAA", "example.com", '0 issue "letsencrypt.org"')
-    urn = "urn:pulumi:test::mta-sts::mta-sts:index:MtaSts$mta-sts:index:PolicyHost$aws:acm/certificate:Certificate"
-    world.state[f"{urn}::mail-host-certificate"] = {"domainName": names[0], "subjectAlternativeNames": names}
+    parent = "mta-sts:index:MtaSts$mta-sts:index:PolicyHost"
+    world.certified(parent, "mail-host-certificate", names, issued=issued)
     if held_up:
         assert "[caa-forbids-certificate]" in refusal(world, lambda: MtaSts("mail", ALONE))[0]
     else:

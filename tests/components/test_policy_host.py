@@ -340,11 +340,10 @@ def test_a_bucket_with_testing_policies_alone_is_not_protected(world: World) -> 
     assert not [name for name, each in host(world, DOMAINS).registered.items() if each.protect]
 
 
-def in_state(world: World, *domains: str) -> None:
+def in_state(world: World, *domains: str, issued: bool = True) -> None:
     """Let the stack's state hold the host's certificate for these domains."""
-    urn = "urn:pulumi:test::mta-sts::mta-sts:index:PolicyHost$aws:acm/certificate:Certificate::host-certificate"
     names = [f"mta-sts.{domain}" for domain in domains]
-    world.state[urn] = {"domainName": names[0], "subjectAlternativeNames": names}
+    world.certified("mta-sts:index:PolicyHost", "host-certificate", names, issued=issued)
 
 
 @pytest.mark.parametrize("cause", [{"s3": "AccessDenied"}, {"sts": "ExpiredToken"}])
@@ -398,13 +397,20 @@ def test_a_domain_that_is_kept_and_whose_zone_is_gone_is_said(world: World) -> N
     assert "no zone that holds old.example.net" in message
 
 
-@pytest.mark.parametrize(("certificate", "severity"), [(("old.example.org",), "warning"), ((), "error")])
+@pytest.mark.parametrize(
+    ("certificate", "issued", "severity"),
+    [
+        (("old.example.org",), True, "warning"),
+        (("old.example.org",), False, "error"),  # asked for, and the update that waited for it was stopped
+        ((), True, "error"),
+    ],
+)
 def test_a_domain_that_is_kept_and_whose_zone_has_left_stops_only_a_new_certificate(
-    world: World, certificate: tuple[str, ...], severity: str
+    world: World, certificate: tuple[str, ...], severity: str, *, issued: bool
 ) -> None:
     """Nobody is asked at Cloudflare for it any more; the certificate that stands needs no new proof."""
     world.zones["zone-9"], world.statuses["zone-9"] = "example.org", "moved"
     serves(world, "old.example.org", "enforce")
-    in_state(world, "example.com", "lists.example.com", *certificate)
+    in_state(world, "example.com", "lists.example.com", *certificate, issued=issued)
     said = host(world, DOMAINS).warnings if severity == "warning" else [refused(world, DOMAINS)[0]]
     assert any("zone example.org is moved" in line for line in said)

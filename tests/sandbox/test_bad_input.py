@@ -50,6 +50,17 @@ def test_what_stands_in_the_way_is_named(
     assert named in refused(deploy(declared))
 
 
+def test_what_stops_a_new_certificate_does_not_stop_a_host_that_has_one(
+    deploy: Callable[..., Deployment], cloudflare: Cloudflare
+) -> None:
+    """Its certificate was issued, says the state: a policy can change, with a warning that it can't be renewed."""
+    assert deploy(GOOGLE).up().ok
+    cloudflare.add(ZONE, "CAA", ZONE, '0 issue "letsencrypt.org"')
+    changed = deploy(GOOGLE | {"max_age": 604_800}).up()
+    assert changed.ok, changed.errors
+    assert any("amazon.com" in warning for warning in changed.warnings)
+
+
 @pytest.mark.parametrize(
     ("declared", "named"),
     [
