@@ -235,22 +235,19 @@ class Deployment:
 
 @cache
 def _engine() -> Path:
-    return find_engine()
+    return find_engine()  # which runs `pulumi version`
 
 
 def _say_nothing(*_: object, **__: object) -> None:
     """Take the place of a log."""
 
 
-NO_CHECKPOINTS = {"PULUMI_EXPERIMENTAL": "true", "PULUMI_SKIP_CHECKPOINTS": "true"}
-"""The engine writes its state once, at the end, not around every step: for a stack that nobody kills."""
-
-
 @contextlib.contextmanager
-def standing_providers(world: World) -> Iterator[dict[str, str]]:
+def sparing(world: World) -> Iterator[dict[str, str]]:
     """Run the providers of a world; with these variables an engine uses them, and starts none of its own.
 
-    For a stack of many updates: a provider takes longer to start than most updates take it.
+    It also writes its state once, at the end, not around every step. For a stack of many updates that nobody kills: a
+    provider takes longer to start than most updates take it.
     """
     names = ("aws", "cloudflare")
     with contextlib.ExitStack() as running:
@@ -262,7 +259,11 @@ def standing_providers(world: World) -> Iterator[dict[str, str]]:
             process = running.enter_context(started)
             running.callback(process.terminate)
             ports.append(process.stdout.readline().strip() if process.stdout else "")
-        yield {"PULUMI_DEBUG_PROVIDERS": ",".join(map(":".join, zip(names, ports, strict=True)))}
+        yield {
+            "PULUMI_DEBUG_PROVIDERS": ",".join(map(":".join, zip(names, ports, strict=True))),
+            "PULUMI_EXPERIMENTAL": "true",
+            "PULUMI_SKIP_CHECKPOINTS": "true",
+        }
 
 
 @contextlib.contextmanager

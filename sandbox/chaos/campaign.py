@@ -28,15 +28,7 @@ from mta_sts.sender import temperaments
 from sandbox.chaos.changes import CHANGES, DAY, ZONE, DomainChange, host
 from sandbox.chaos.control import usual_style
 from sandbox.chaos.witness import Testimony, testify
-from sandbox.deployment import (
-    NO_CHECKPOINTS,
-    ROOT,
-    Deployment,
-    Outcome,
-    end_orphans,
-    engine_processes,
-    standing_providers,
-)
+from sandbox.deployment import ROOT, Deployment, Outcome, end_orphans, engine_processes, sparing
 from sandbox.world.client import World
 from sandbox.world.internet import ACCOUNT, TOKEN
 
@@ -154,7 +146,7 @@ class Stage:
     def declare(self, *, after: bool) -> Deployment:
         """Return the deployment of what is declared before or after the changes."""
         if not self._killed and not self._environment:
-            self._environment = NO_CHECKPOINTS | self._ending.enter_context(standing_providers(self.world))
+            self._environment = self._ending.enter_context(sparing(self.world))
         declared = [change.declared(after=after) or self._retracted(change) for change in self.changes]
         domains = [domain for domain in declared if domain is not None]
         for domain in domains:

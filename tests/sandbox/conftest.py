@@ -14,7 +14,8 @@ import yaml
 from pulumi.runtime.config import set_all_config
 from pulumi_mta_sts.outside import outside, use
 
-from sandbox.deployment import NO_CHECKPOINTS, Deployment, standing_providers
+from sandbox import deployment
+from sandbox.deployment import Deployment
 from sandbox.world.client import World
 from sandbox.world.internet import TOKEN
 
@@ -52,7 +53,7 @@ def sparing(world: World, request: pytest.FixtureRequest) -> Iterator[Callable[[
     """
     as_for_a_person = request.node.get_closest_marker("as_for_a_person")
     with contextlib.ExitStack() as ending:
-        yield cache(lambda: {} if as_for_a_person else NO_CHECKPOINTS | ending.enter_context(standing_providers(world)))
+        yield cache(lambda: {} if as_for_a_person else ending.enter_context(deployment.sparing(world)))
 
 
 @pytest.fixture
