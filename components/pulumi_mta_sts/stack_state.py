@@ -62,7 +62,7 @@ def is_validated(name: str) -> bool:
         certificate, validation = _of(_CERTIFICATE).get(name, {}), _of(_VALIDATION).get(f"{name}-validation", {})
     except MtaStsError:
         return False
-    return bool(certificate) and certificate.get("arn") == validation.get("certificateArn")
+    return bool(validation) and certificate.get("arn") == validation.get("certificateArn")
 
 
 def distribution_target(name: str) -> str | None:
